@@ -1,0 +1,95 @@
+"""The interface of a sender, and the driver of a dialect's flow."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from runner.core.call import Answer, Call, Flow, Reply, Silence
+
+T = TypeVar("T")
+
+Guard = Callable[[], bool]
+"""Asked without I/O just before the headers and again before the body leave: may this be sent?"""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEvent:
+    """One server-sent event: its name ("message" where none was given) and its data."""
+
+    name: str
+    data: str
+
+
+class Sender(Protocol):
+    """Sends one call on a connection of its own and returns what came back.
+
+    Never raises for the network. `timeout_s` bounds the whole exchange, connect to last byte.
+    `guard` is asked at the last layer; where it says no, nothing leaves: `Silence(False, "guard")`.
+    """
+
+    async def send(
+        self, call: Call, *, timeout_s: float = 60.0, guard: Guard | None = None
+    ) -> Answer:
+        """Send one call."""
+        ...
+
+    def events(
+        self,
+        call: Call,
+        *,
+        timeout_s: float = 60.0,
+        idle_s: float = 300.0,
+        guard: Guard | None = None,
+    ) -> AsyncIterator[StreamEvent | Answer]:
+        """Send one call whose answer is an event stream.
+
+        Yields events; then, if the stream broke or the answer was no stream, one `Answer` (a
+        `Reply` that is no event stream, or a `Silence`) as the last element. A stream that ended
+        in order ends without one. `timeout_s` bounds the wait for the answer's head, `idle_s` the
+        wait between bytes.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close every connection, hard."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A flow that was ended by an answer that is no success; `unreadable` for a useless 2xx."""
+
+    call: Call
+    answer: Answer
+    unreadable: str = ""
+
+
+async def drive(
+    sender: Sender,
+    flow: Flow[T],
+    *,
+    timeout_s: float = 60.0,
+    guard: Guard | None = None,
+    unreadable: type[Exception] = ValueError,
+) -> T | Failed:
+    """Drive a flow to its value, or to the first answer that is no success (not 2xx).
+
+    `unreadable` is the dialect's exception for a 2xx that does not hold what it must.
+    """
+    with closing(flow):
+        call = next(flow)
+        while True:
+            answer = await sender.send(call, timeout_s=timeout_s, guard=guard)
+            if isinstance(answer, Silence) or not 200 <= answer.status < 300:
+                return Failed(call, answer)
+            try:
+                call = flow.send(answer)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            except unreadable as trouble:
+                return Failed(call, answer, str(trouble) or "unreadable answer")
+
+
+__all__ = ["Answer", "Failed", "Guard", "Reply", "Sender", "StreamEvent", "drive"]

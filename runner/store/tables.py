@@ -1,0 +1,322 @@
+"""The tables, declared once; migrations/ holds how a database gets there.
+
+Job rows are narrow (what a claim and a transition touch); bodies, run objects and evidence stand
+in side tables as the bytes that came (performance.md C). Times: `*_ms` named clock_* are
+milliseconds on the store's clock (`store.clock`), the others are wall-clock unix milliseconds for
+people; 0 is never. States are small integers (`STATES`).
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Table,
+    Text,
+    text,
+)
+from sqlmodel import Field, SQLModel
+
+from runner.core.model import JobState
+
+STATES: tuple[JobState, ...] = (
+    JobState.QUEUED,
+    JobState.SUBMITTING,
+    JobState.RUNNING,
+    JobState.SUCCEEDED,
+    JobState.FAILED,
+    JobState.CANCELLED,
+)
+NUMBER = {state: number for number, state in enumerate(STATES)}
+
+
+class Meta(SQLModel, table=True):
+    """One fact about the database: boot id, schema's release, suspect mark."""
+
+    name: str = Field(primary_key=True)
+    value: str
+
+
+class Batch(SQLModel, table=True):
+    """A named set of jobs. `uid` is chance, part of each key; `origin` is the base URL's number."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    name: str = Field(unique=True)
+    uid: str
+    dialect: str
+    base_url: str
+    origin: int
+    options: str = "{}"
+    weight: int = 1
+    tag: str = "runner_key"
+    made_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
+    queued_whole: bool = False
+    look_first: bool = False
+    stopped: str = ""
+    blocked_since_ms: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    wait_ms: int = 0
+    lateness_ms: int = 0
+
+
+class Origin(SQLModel, table=True):
+    """A base URL that threads live under: threads of two servers are different threads."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    base_url: str = Field(unique=True)
+    proofs: str = ""
+    probed_ms: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+
+
+class Source(SQLModel, table=True):
+    """A manifest that was queued into a batch: `identity` skips it while it is unchanged."""
+
+    __table_args__ = (Index("source_batch", "batch_id", "path", unique=True),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    batch_id: int = Field(foreign_key="batch.id")
+    path: str
+    identity: str = ""
+    lines: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    bad: int = 0
+    conflicts: int = 0
+    vanished: int = 0
+    queued_ms: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+
+
+class Lane(SQLModel, table=True):
+    """What shares a speed within a batch: an assistant and model. At most 64 a batch, then hashed."""
+
+    __table_args__ = (Index("lane_batch", "batch_id", "number", unique=True),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    batch_id: int = Field(foreign_key="batch.id")
+    number: int
+    name: str
+
+
+class Job(SQLModel, table=True):
+    """The durable life of a manifest line.
+
+    Claimable: state queued, not blocked, clock_not_before_ms 0, no worker. `token` +1 at each claim
+    and taking-over. `refusals` are what --max-attempts counts. `doubted` stays for the generation.
+    """
+
+    __table_args__ = (
+        Index("job_name", "batch_id", "custom_id", unique=True),
+        Index("job_line", "batch_id", "source_id", "line"),
+        Index(
+            "job_ready",
+            "batch_id",
+            "lane",
+            "id",
+            sqlite_where=text(
+                "state = 0 AND blocked = 0 AND clock_not_before_ms = 0 AND worker IS NULL"
+            ),
+            postgresql_where=text(
+                "state = 0 AND blocked = 0 AND clock_not_before_ms = 0 AND worker IS NULL"
+            ),
+        ),
+        Index(
+            "job_later",
+            "clock_not_before_ms",
+            sqlite_where=text("state = 0 AND clock_not_before_ms > 0"),
+            postgresql_where=text("state = 0 AND clock_not_before_ms > 0"),
+        ),
+        Index(
+            "job_next",
+            "origin",
+            "thread_id",
+            "id",
+            sqlite_where=text("blocked = 1"),
+            postgresql_where=text("blocked = 1"),
+        ),
+        Index(
+            "job_turn",
+            "origin",
+            "thread_id",
+            sqlite_where=text("state < 3 AND blocked = 0 AND own_thread = 0"),
+            postgresql_where=text("state < 3 AND blocked = 0 AND own_thread = 0"),
+        ),
+        Index(
+            "job_worker",
+            "worker",
+            sqlite_where=text("worker IS NOT NULL"),
+            postgresql_where=text("worker IS NOT NULL"),
+        ),
+        Index(
+            "job_adrift",
+            "batch_id",
+            "id",
+            sqlite_where=text("state IN (1, 2) AND worker IS NULL"),
+            postgresql_where=text("state IN (1, 2) AND worker IS NULL"),
+        ),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    batch_id: int = Field(foreign_key="batch.id")
+    custom_id: str
+    source_id: int
+    line: int = Field(sa_column=Column(BigInteger, nullable=False))
+    digest: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    origin: int
+    thread_id: str | None = None
+    own_thread: int = Field(default=0, sa_column=Column(SmallInteger, nullable=False))
+    lane: int = Field(default=0, sa_column=Column(SmallInteger, nullable=False))
+    state: int = Field(default=0, sa_column=Column(SmallInteger, nullable=False))
+    status: str | None = None
+    blocked: int = Field(default=0, sa_column=Column(SmallInteger, nullable=False))
+    worker: str | None = None
+    token: int = 0
+    generation: int = 1
+    attempt: int = 0
+    refusals: int = 0
+    doubted: int = Field(default=0, sa_column=Column(SmallInteger, nullable=False))
+    presumed: int = Field(default=0, sa_column=Column(SmallInteger, nullable=False))
+    slow_close: int = Field(default=0, sa_column=Column(SmallInteger, nullable=False))
+    cancel_asked: int = Field(default=0, sa_column=Column(SmallInteger, nullable=False))
+    clock_not_before_ms: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    clock_closed_ms: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    intent_ms: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    first_intent_ms: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    queued_ms: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    created_ms: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    ended_ms: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    run_id: str | None = None
+    sender: str | None = None
+    blocked_by: str | None = None
+    possible_double: int = Field(default=0, sa_column=Column(SmallInteger, nullable=False))
+
+
+class Body(SQLModel, table=True):
+    """What a job asks for: the create's body as the user wrote it, and what stands beside it."""
+
+    job_id: int = Field(primary_key=True)
+    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    extra: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+class Outcome(SQLModel, table=True):
+    """How a generation ended; the newest is the row's, the others are its earlier runs."""
+
+    job_id: int = Field(primary_key=True)
+    generation: int = Field(primary_key=True)
+    status: str
+    run_id: str | None = None
+    run: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    error: str | None = Field(default=None, sa_column=Column(Text))
+    http_status: int = 0
+    request_id: str = ""
+    prompt_tokens: int | None = Field(default=None, sa_column=Column(BigInteger))
+    completion_tokens: int | None = Field(default=None, sa_column=Column(BigInteger))
+    total_tokens: int | None = Field(default=None, sa_column=Column(BigInteger))
+    cached_tokens: int | None = Field(default=None, sa_column=Column(BigInteger))
+    reasoning_tokens: int | None = Field(default=None, sa_column=Column(BigInteger))
+    messages: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    steps: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    deltas: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    output_text: str | None = Field(default=None, sa_column=Column(Text))
+    attempts: int = 0
+    created_ms: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    ended_ms: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+
+
+class Attempt(SQLModel, table=True):
+    """Insert-only evidence: what one try to create a generation's run came to."""
+
+    __table_args__ = (Index("attempt_job", "job_id"),)
+
+    id: int | None = Field(
+        default=None,
+        sa_column=Column(
+            BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
+        ),
+    )
+    job_id: int
+    generation: int
+    attempt: int
+    sender: str
+    intent_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
+    closed_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
+    why: str
+    http_status: int = 0
+    request_id: str = ""
+    run_id: str = ""
+    error: str = ""
+    detail: str = ""
+    lateness_ms: int = 0
+
+
+class Output(SQLModel, table=True):
+    """The tool outputs of a round, durable before they are sent."""
+
+    job_id: int = Field(primary_key=True)
+    generation: int = Field(primary_key=True)
+    call_id: str = Field(primary_key=True)
+    output: str = Field(sa_column=Column(Text, nullable=False))
+
+
+class Tally(SQLModel, table=True):
+    """Counts kept, not counted: changed in the transactions that move jobs."""
+
+    batch_id: int = Field(primary_key=True)
+    state: int = Field(primary_key=True)
+    status: str = Field(primary_key=True)
+    jobs: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+class Worker(SQLModel, table=True):
+    """One incarnation of a worker: new at each start and after each lapse.
+
+    `taken` is set, for good, in the transaction in which another takes over its jobs; a heartbeat
+    that finds it set has lapsed.
+    """
+
+    id: str = Field(primary_key=True)
+    host: str
+    boot: str
+    pid: int
+    version: str
+    lock: str
+    started_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
+    clock_beat_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
+    taken: int = 0
+    running: int = 0
+    batches: str = ""
+
+
+class Budget(SQLModel, table=True):
+    """A rate limit shared by all that work on the database (budgets.md 1.3); seconds, database clock."""
+
+    __table_args__ = (Index("budget_account", "account", "kind", unique=True),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    account: str
+    kind: str
+    step: float
+    tat: float
+    closed_until: float = 0.0
+    closed_for: float = 0.0
+    closed_why: str = ""
+    leased_at: float = 0.0
+    seq: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    lim: float | None = None
+    win: float | None = None
+    source: str = ""
+    others: float = 0.0
+    spread: float = 0.0
+    opened_at: float = 0.0
+    opened_seq: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    cut_at: float = 0.0
+    memory: str = Field(default="{}", sa_column=Column(Text, nullable=False))
+    version: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+
+
+def _table(name: str) -> Table:
+    return SQLModel.metadata.tables[name]
+
+
+META, BATCH, ORIGIN, SOURCE, LANE = map(_table, ("meta", "batch", "origin", "source", "lane"))
+JOB, BODY, OUTCOME, ATTEMPT = map(_table, ("job", "body", "outcome", "attempt"))
+OUTPUT, TALLY, WORKER, BUDGET = map(_table, ("output", "tally", "worker", "budget"))
