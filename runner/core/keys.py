@@ -20,3 +20,8 @@ def idempotency_key(batch_uid: str, custom_id: str, generation: int) -> str:
     database asks for new runs. `generation` starts at 1.
     """
     return f"{job_part(batch_uid, custom_id)}-{generation}"
+
+
+def part_of(key: str) -> str:
+    """Return the job's part of a key, or of any tag."""
+    return key.rpartition("-")[0]

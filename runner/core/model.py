@@ -1,12 +1,15 @@
 """The nouns: manifest line, job, run, attempt, outcome.
 
-All frozen, all small: a job in flight costs a few hundred bytes, and bodies stay the bytes that came.
+All frozen, all small: a job in flight costs a few hundred bytes, and bodies stay the bytes that
+came. What is made once a job is a Struct: making one costs a tenth of a frozen dataclass.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
+
+import msgspec
 
 Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
 
@@ -61,8 +64,7 @@ class Complaint:
         return f"{self.field}: {self.what}" if self.field else self.what
 
 
-@dataclass(frozen=True, slots=True)
-class JobSpec:
+class JobSpec(msgspec.Struct, frozen=True):
     """One good manifest line, ready to be queued.
 
     `custom_id` is None where the line has none: the store derives it from `digest` and its
@@ -90,8 +92,7 @@ class BadLine:
     raw: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(msgspec.Struct, frozen=True):
     """A leased job as a worker carries it: the row's narrow columns and the bytes to send.
 
     `token` changes at each claim and taking-over; every write compares it. `attempt` counts the
@@ -123,8 +124,7 @@ class Job:
     extra: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """Tokens as the API counted them; cached and reasoning tokens are parts, never added."""
 
     prompt: int = 0
@@ -153,8 +153,7 @@ class ToolCall:
     arguments: str
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(msgspec.Struct, frozen=True):
     """The remote object, read for the few fields wanted; `raw` is the JSON that the API sent.
 
     `raw` is one line (newlines outside strings replaced by spaces) and has parsed. `created_s` and
@@ -191,8 +190,7 @@ class Proofs:
     stateless: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(msgspec.Struct, frozen=True):
     """What a dialect made of a good line: see `JobSpec` for the fields.
 
     `warnings` are said, and stop nothing.

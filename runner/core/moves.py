@@ -86,13 +86,14 @@ class Doubt:
     """8: nothing of this attempt can leave us any more, and its outcome is unknown.
 
     `slow`: our own time-out, 504 or 524, after which the wait is at least the time-out.
-    `counted` as in `Requeue`.
+    `counted` as in `Requeue`. `blocked_by` names the active run that a refusal named.
     """
 
     held: Held
     evidence: Evidence
     slow: bool = False
     counted: bool = True
+    blocked_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

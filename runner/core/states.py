@@ -34,6 +34,7 @@ TRANSITIONS: dict[tuple[JobState, Event], JobState] = {
     (Q, Event.INTEND): S,  # 2
     (Q, Event.REJECTED): BAD,  # a refusal that no retry mends, met before a send (thread refused)
     (Q, Event.CANCEL): OFF,  # 17
+    (Q, Event.ADOPTED): R,  # 2, the look that precedes a send found it
     (S, Event.REFUSED): Q,  # 5, 7
     (S, Event.REJECTED): BAD,  # 7, no attempts left or nothing that a retry mends
     (S, Event.DOUBT): S,  # 8, 9

@@ -51,8 +51,12 @@ class Sender(Protocol):
         """
         ...
 
+    async def hang_up(self) -> None:
+        """Close every connection, hard, those with a request under way included; usable again."""
+        ...
+
     async def aclose(self) -> None:
-        """Close every connection, hard."""
+        """Close every connection, hard, for good."""
         ...
 
 
@@ -72,15 +76,19 @@ async def drive(
     timeout_s: float = 60.0,
     guard: Guard | None = None,
     unreadable: type[Exception] = ValueError,
+    heard: Callable[[Answer], None] | None = None,
 ) -> T | Failed:
     """Drive a flow to its value, or to the first answer that is no success (not 2xx).
 
-    `unreadable` is the dialect's exception for a 2xx that does not hold what it must.
+    `unreadable` is the dialect's exception for a 2xx that does not hold what it must. `heard` is
+    told of every answer, so that its headers can be learned from.
     """
     with closing(flow):
         call = next(flow)
         while True:
             answer = await sender.send(call, timeout_s=timeout_s, guard=guard)
+            if heard is not None:
+                heard(answer)
             if isinstance(answer, Silence) or not 200 <= answer.status < 300:
                 return Failed(call, answer)
             try:

@@ -1,4 +1,4 @@
-"""The request bodies, with every documented bound (api-facts 1 and 4), and how a bad one is told."""
+"""The request bodies with every documented bound (api-facts 1, 4), and how a bad one is told."""
 
 import re
 from typing import Annotated, Literal, TypeVar
@@ -17,7 +17,7 @@ Metadata = Annotated[
 JsonObject = dict[str, msgspec.Raw]
 
 
-class _Strict(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+class _Strict(msgspec.Struct, forbid_unknown_fields=True):
     """The specification has `additionalProperties: false` everywhere."""
 
 
@@ -173,9 +173,9 @@ class RunBody(_Strict):
 
     assistant_id: str
     model: str | None = None
-    reasoning_effort: (
-        Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None
-    ) = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = (
+        None
+    )
     instructions: Annotated[str, msgspec.Meta(max_length=256_000)] | None = None
     additional_instructions: str | None = None
     additional_messages: list[MessageBody] | None = None
@@ -190,13 +190,7 @@ class RunBody(_Strict):
     truncation_strategy: Truncation | None = None
     tool_choice: Literal["none", "auto", "required"] | ToolChoice | None = None
     parallel_tool_calls: bool = True
-    response_format: (
-        Literal["auto"] | TextFormat | JsonFormat | SchemaFormat | None
-    ) = None
-
-    def tokens(self, size: int) -> int:
-        """Return what a token limit charges: told bounds, else a quarter of the body's `size`."""
-        return (self.max_prompt_tokens or -(-size // 4)) + (self.max_completion_tokens or 0)
+    response_format: Literal["auto"] | TextFormat | JsonFormat | SchemaFormat | None = None
 
 
 class ThreadBody(_Strict):
@@ -234,13 +228,13 @@ class OutputsBody(_Strict):
     stream: bool | None = None
 
 
-_Body = TypeVar("_Body", bound=msgspec.Struct)
+_Body = TypeVar("_Body")
 _PATH = re.compile(r" - at `(?:key` in `)?\$\.?([^`]*)`$")
 _NAME = re.compile(r"field `([^`]*)`")
 
 
 def read(decoder: msgspec.json.Decoder[_Body], body: bytes) -> _Body:
-    """Decode a request body; raises the documented 400 for what is unknown, missing or out of bounds."""
+    """Decode a body; raises the documented 400 for what is unknown, missing or out of bounds."""
     try:
         return decoder.decode(body or b"{}")
     except msgspec.ValidationError as error:

@@ -57,7 +57,7 @@ COMPLETED = Fate()
 
 
 def told(text: str) -> Fate | None:
-    """Read a `fate` from metadata; None if it is none of ours, since the key may be the user's own."""
+    """Read a `fate` from metadata; None if it is none of ours: the key may be the user's own."""
     name, *numbers = text.split(":")
     try:
         values = [float(number) for number in numbers]

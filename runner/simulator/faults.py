@@ -32,7 +32,9 @@ class Fault:
 
 def _error(message: str, kind: str, code: str | None) -> bytes:
     told = f'"{code}"' if code else "null"
-    return f'{{"error":{{"message":"{message}","type":"{kind}","param":null,"code":{told}}}}}'.encode()
+    return (
+        f'{{"error":{{"message":"{message}","type":"{kind}","param":null,"code":{told}}}}}'.encode()
+    )
 
 
 _HTML = b"<html>\r\n<head><title>%s</title></head>\r\n<body><h1>%s</h1></body>\r\n</html>\r\n"
@@ -72,9 +74,7 @@ FAULTS: dict[str, Fault] = {
     ),
     "no_id_after": Fault(made=True, status=200, body=b'{"object":"thread.run","status":"queued"}'),
     "garbage_after": Fault(made=True, status=200, body=b'{"id":"run_\x00\xff\xfe'),
-    "rate_429": Fault(
-        made=False, status=429, body=_RATE, headers=((b"retry-after-ms", b"150"),)
-    ),
+    "rate_429": Fault(made=False, status=429, body=_RATE, headers=((b"retry-after-ms", b"150"),)),
     "rate_429_seconds": Fault(made=False, status=429, body=_RATE),
     "rate_429_date": Fault(made=False, status=429, body=_RATE),
     "rate_429_bare": Fault(made=False, status=429, body=_RATE),
@@ -113,12 +113,8 @@ FAULTS: dict[str, Fault] = {
     "conflict_409": Fault(
         made=False, status=409, body=_error("Lock timeout.", "invalid_request_error", None)
     ),
-    "moved_307": Fault(
-        made=False, status=307, headers=((b"location", b"/elsewhere/v1/threads"),)
-    ),
+    "moved_307": Fault(made=False, status=307, headers=((b"location", b"/elsewhere/v1/threads"),)),
 }
-
-QUOTA = FAULTS["quota_429"]
 
 
 def timed_headers(name: str, retry_after: str, now: float) -> Headers:
@@ -144,7 +140,7 @@ def drawn(shares: dict[str, float], rng: Random) -> str | None:
 
 
 def planned(text: str, tried: int) -> str | None:
-    """Return the fault of the create number `tried` (from 0) by a plan such as `rate_429:2,late`."""
+    """Return the fault of create number `tried` (from 0) by a plan such as `rate_429:2,late`."""
     for name in _spelt_out(text):
         if tried == 0:
             return name if name in FAULTS else None

@@ -2,15 +2,17 @@
 
 A line is one record as it stands after a change; the last line of an id wins. Lines are handed to
 the kernel before the answer goes out, so a SIGKILL loses nothing; a power cut may (no fsync: it
-simulates a server, it is none). A torn last line is cut off: its request was never answered.
+simulates a server, it is none). A torn last line is left out: its request was never answered.
 """
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
+
+# "Nothing": msgspec decodes `Raw | None` as null only.
+NULL = msgspec.Raw(b"null")
 
 
 class ThreadRecord(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
@@ -18,8 +20,8 @@ class ThreadRecord(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
 
     id: str
     created: float
-    metadata: msgspec.Raw | None = None
-    tool_resources: msgspec.Raw | None = None
+    metadata: msgspec.Raw = NULL
+    tool_resources: msgspec.Raw = NULL
     deleted: bool = False
 
 
@@ -32,12 +34,12 @@ class MessageRecord(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     role: str
     content: msgspec.Raw
     text: str = ""
-    attachments: msgspec.Raw | None = None
-    metadata: msgspec.Raw | None = None
+    attachments: msgspec.Raw = NULL
+    metadata: msgspec.Raw = NULL
 
 
-class RunRecord(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
-    """A run, small: `body` is the create body as it came, all else a run object needs is drawn from it.
+class RunRecord(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False, eq=False):
+    """A run, small: `body` is the create body as it came, from which its object is drawn.
 
     Times are unix seconds, 0 for "not yet". `rounds` are the tool rounds still to come, `turn`
     the rounds asked so far, `taken` the (call id, output) pairs of each answered round. `due` is
@@ -61,10 +63,11 @@ class RunRecord(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     calls: int = 1
     turn: int = 0
     taken: list[list[tuple[str, str]]] = []
-    metadata: msgspec.Raw | None = None  # where modified, or dropped ({}); else the body's
+    metadata: msgspec.Raw = NULL  # where modified, or dropped ({}); else the body's
     tag: str = ""
     key: str = ""
     case: str = ""
+    deleted: bool = False
 
 
 class Line(msgspec.Struct, omit_defaults=True):
@@ -94,16 +97,17 @@ class Journal:
 
     def write(self, line: Line) -> None:
         """Append one record; when this returns, only the machine's death can lose it."""
-        # A body may be pretty-printed: its line breaks lie between tokens, never inside a string.
-        text = self._encode(line).replace(b"\n", b" ").replace(b"\r", b" ") + b"\n"
+        text = self._spell(line)
         while text:  # a full disk or a signal may take a part only
             text = text[self._file.write(text) :]
 
     def read(self) -> Memory:
-        """Return all records; ValueError if a line other than a torn last one is no record."""
+        """Return all records; ValueError if a line other than a torn last one is no record.
+
+        `rewrite` must follow before anything is written: it takes a torn line away.
+        """
         memory = Memory()
         decode = msgspec.json.Decoder(Line).decode
-        whole = 0
         with self._path.open("rb") as lines:
             for number, text in enumerate(lines, 1):
                 if not text.endswith(b"\n"):
@@ -112,21 +116,21 @@ class Journal:
                     line = decode(text)
                 except msgspec.DecodeError as error:
                     raise ValueError(f"{self._path}:{number}: no record: {error}") from error
-                whole += len(text)
                 _remember(memory, line)
-        os.truncate(self._path, whole)
         return memory
 
     def rewrite(self, lines: Iterable[Line]) -> None:
         """Replace the file by `lines`, written aside and renamed."""
         aside = self._path.with_name(self._path.name + ".new")
-        kept, self._file = self._file, aside.open("wb", buffering=1 << 20)  # type: ignore[assignment]
-        for line in lines:
-            self.write(line)
-        self._file.close()
+        with aside.open("wb") as file:
+            file.writelines(self._spell(line) for line in lines)
         aside.replace(self._path)
-        kept.close()
+        self._file.close()
         self._file = self._path.open("ab", buffering=0)
+
+    def _spell(self, line: Line) -> bytes:
+        # A body may be pretty-printed: its line breaks lie between tokens, never inside a string.
+        return self._encode(line).replace(b"\n", b" ").replace(b"\r", b" ") + b"\n"
 
     def close(self) -> None:
         """Close the file."""

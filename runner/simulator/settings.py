@@ -1,5 +1,6 @@
 """All that can be set, at the start by flags and later by `POST /_set` with the same names."""
 
+from collections.abc import Collection
 from typing import Annotated, Literal
 
 import msgspec
@@ -20,6 +21,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """
 
     seed: int = 1
+    dialect: Literal["openai", "langgraph"] = "openai"  # whose `/threads` are served
     duration: str = "lognormal:0.5:0.4"  # of a run's life, queued to its end
     latency: str = "0"  # of each HTTP answer
     expires_after: Seconds = 600.0  # api-facts 2: samples say 600 s; 0: never, expires_at null
@@ -55,7 +57,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 def checked(values: dict[str, object]) -> Settings:
-    """Return the settings made of `values`; ValueError names what is wrong and what would be right."""
+    """Return the settings made of `values`; ValueError names what is wrong and what is right."""
     try:
         settings = msgspec.convert(values, Settings)
     except msgspec.ValidationError as error:
@@ -72,9 +74,11 @@ def changed(settings: Settings, changes: dict[str, object]) -> Settings:
     return checked({**msgspec.structs.asdict(settings), **changes})
 
 
-def _known(field: str, shares: dict[str, float], names: dict[str, object] | frozenset[str]) -> None:
+def _known(field: str, shares: dict[str, float], names: Collection[str]) -> None:
     for name in shares:
         if name not in names:
-            raise ValueError(f"{field}: {name[:60]!r} is unknown; known: {', '.join(sorted(names))}")
+            raise ValueError(
+                f"{field}: {name[:60]!r} is unknown; known: {', '.join(sorted(names))}"
+            )
     if sum(shares.values()) > 1:
         raise ValueError(f"{field}: the shares add up to more than 1")

@@ -27,7 +27,7 @@ class Spread:
 
 
 def spread(text: str) -> Spread:
-    """Read `1.5`, `fixed:1.5`, `uniform:0.5:2` or `lognormal:MEDIAN:SIGMA`; ValueError if it is none."""
+    """Read `1.5`, `fixed:1.5`, `uniform:0.5:2` or `lognormal:MEDIAN:SIGMA`; else ValueError."""
     kind, *numbers = text.split(":")
     if not numbers:
         kind, numbers = "fixed", [kind]
@@ -38,7 +38,8 @@ def spread(text: str) -> Spread:
         values = []
     if wanted != len(values) or not all(0 <= value < math.inf for value in values):
         raise ValueError(
-            f"{text[:60]!r} is no duration; write seconds, uniform:LOW:HIGH or lognormal:MEDIAN:SIGMA"
+            f"{text[:60]!r} is no duration;"
+            " write seconds, uniform:LOW:HIGH or lognormal:MEDIAN:SIGMA"
         )
     if kind == "uniform" and values[0] > values[1]:
         raise ValueError(f"{text[:60]!r}: the low end is above the high end")

@@ -14,7 +14,7 @@ import msgspec
 
 from runner.simulator.bodies import ToolOutput
 from runner.simulator.fates import STATUS_OF, Fate
-from runner.simulator.journal import Journal, Line, MessageRecord, RunRecord, ThreadRecord
+from runner.simulator.journal import NULL, Journal, Line, MessageRecord, RunRecord, ThreadRecord
 from runner.simulator.settings import Settings
 from runner.simulator.spread import spread
 
@@ -72,8 +72,8 @@ class World:
         thread_id: str | None,
         now: float,
         *,
-        metadata: msgspec.Raw | None = None,
-        tool_resources: msgspec.Raw | None = None,
+        metadata: msgspec.Raw = NULL,
+        tool_resources: msgspec.Raw = NULL,
     ) -> Thread:
         """Make a thread, of a given id where the client has named one that is not there yet."""
         record = ThreadRecord(
@@ -121,13 +121,38 @@ class World:
         self._enter(thread, run)
 
     def cancel(self, run: RunRecord, now: float) -> None:
-        """Begin to cancel an active run; what ends before the cancel takes effect ends as it would."""
+        """Begin to cancel an active run; one that ends before it takes effect ends as it would."""
         if run.status == "requires_action":
             run.ends = NEVER
         run.status = "cancelling"
         run.cancel_at = now + self.settings.cancel_lag
         self.keep(run=run)
         self._plan(run)
+
+    def put_off(self, run: RunRecord, delay_s: float) -> None:
+        """Let a run that was just made begin, and so end, later."""
+        run.starts += delay_s
+        run.ends += delay_s
+        self.keep(run=run)
+        self._plan(run)
+
+    def stop(self, run: RunRecord, now: float, status: str = "cancelled") -> None:
+        """Bring an active run to rest at once."""
+        run.status, run.rested = status, now
+        self.keep(run=run)
+        self._rest(run)
+
+    def delete_run(self, run: RunRecord) -> None:
+        """Delete a run; one that is active ends with it."""
+        thread = self.threads[run.thread_id]
+        if run in thread.active:
+            thread.active.remove(run)
+            self.active -= 1
+            run.rested = NEVER
+        del self.runs[run.id]
+        del thread.runs[run.id]
+        run.deleted = True
+        self.keep(run=run)
 
     def submit(self, run: RunRecord, outputs: Sequence[ToolOutput], now: float) -> None:
         """Take the outputs of the round that a run waits for."""
@@ -212,11 +237,11 @@ class World:
         self._rested.append(run)
 
     def drop_oldest(self) -> list[RunRecord]:
-        """Forget the runs that came to rest first, beyond the number to keep; return them."""
+        """Forget those that came to rest first, beyond the number at rest to keep; return them."""
         gone: list[RunRecord] = []
-        while self._rested and len(self.runs) > self.settings.keep:
+        while len(self._rested) > self.settings.keep:
             run = self._rested.popleft()
-            if run.id not in self.runs:
+            if run.id not in self.runs:  # deleted with its thread
                 continue
             gone.append(run)
             self.dropped += 1
@@ -230,7 +255,7 @@ class World:
     # Memory that outlives a kill
 
     def restore(self, now: float) -> list[RunRecord]:
-        """Read the journal, rewrite it short, and return the runs in the order of their creation."""
+        """Read the journal, rewrite it short, and return the runs in order of creation."""
         if self._journal is None:
             return []
         memory = self._journal.read()
@@ -243,7 +268,7 @@ class World:
             if message.thread_id in self.threads:
                 self.threads[message.thread_id].messages.append(message)
         for run in memory.runs.values():
-            if run.thread_id in self.threads:
+            if run.thread_id in self.threads and not run.deleted:
                 self._enter(self.threads[run.thread_id], run)
         for kind in (memory.threads, memory.messages, memory.runs):
             for name in kind:
@@ -264,9 +289,7 @@ class World:
         deleted = [Line(thread=threads[name]) for name in self.deleted if name in threads]
         living = [Line(thread=thread.record) for thread in self.threads.values()]
         messages = [
-            Line(message=message)
-            for thread in self.threads.values()
-            for message in thread.messages
+            Line(message=message) for thread in self.threads.values() for message in thread.messages
         ]
         runs = [Line(run=run) for run in self.runs.values()]
         self._journal.rewrite([*deleted, *living, *messages, *runs])

@@ -86,7 +86,7 @@ class Source(SQLModel, table=True):
 
 
 class Lane(SQLModel, table=True):
-    """What shares a speed within a batch: an assistant and model. At most 64 a batch, then hashed."""
+    """What shares a speed within a batch: an assistant and model; 64 a batch, then hashed."""
 
     __table_args__ = (Index("lane_batch", "batch_id", "number", unique=True),)
 
@@ -120,6 +120,7 @@ class Job(SQLModel, table=True):
         ),
         Index(
             "job_later",
+            "batch_id",
             "clock_not_before_ms",
             sqlite_where=text("state = 0 AND clock_not_before_ms > 0"),
             postgresql_where=text("state = 0 AND clock_not_before_ms > 0"),
@@ -151,6 +152,30 @@ class Job(SQLModel, table=True):
             "id",
             sqlite_where=text("state IN (1, 2) AND worker IS NULL"),
             postgresql_where=text("state IN (1, 2) AND worker IS NULL"),
+        ),
+        Index(
+            "job_asked",
+            "worker",
+            sqlite_where=text("cancel_asked = 1 AND worker IS NOT NULL"),
+            postgresql_where=text("cancel_asked = 1 AND worker IS NOT NULL"),
+        ),
+        Index(
+            "job_doubt",
+            "batch_id",
+            sqlite_where=text("state = 1 AND clock_closed_ms > 0"),
+            postgresql_where=text("state = 1 AND clock_closed_ms > 0"),
+        ),
+        Index(
+            "job_foreign",
+            "batch_id",
+            sqlite_where=text("blocked_by IS NOT NULL"),
+            postgresql_where=text("blocked_by IS NOT NULL"),
+        ),
+        Index(
+            "job_resent",
+            "batch_id",
+            sqlite_where=text("possible_double > 0"),
+            postgresql_where=text("possible_double > 0"),
         ),
     )
 
@@ -225,7 +250,15 @@ class Outcome(SQLModel, table=True):
 class Attempt(SQLModel, table=True):
     """Insert-only evidence: what one try to create a generation's run came to."""
 
-    __table_args__ = (Index("attempt_job", "job_id"),)
+    __table_args__ = (
+        Index("attempt_job", "job_id"),
+        Index(
+            "attempt_told",
+            "job_id",
+            sqlite_where=text("why IN ('double', 'noted')"),
+            postgresql_where=text("why IN ('double', 'noted')"),
+        ),
+    )
 
     id: int | None = Field(
         default=None,
@@ -266,6 +299,33 @@ class Tally(SQLModel, table=True):
     jobs: int = Field(sa_column=Column(BigInteger, nullable=False))
 
 
+class Cause(SQLModel, table=True):
+    """Failed jobs by what failed them, kept like the tally; `message` is the first one's text."""
+
+    batch_id: int = Field(primary_key=True)
+    status: str = Field(primary_key=True)
+    code: str = Field(primary_key=True)
+    message: str = Field(sa_column=Column(Text, nullable=False))
+    jobs: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+class Spent(SQLModel, table=True):
+    """A batch's tokens, kept like the tally: of each job's newest outcome, and `earlier` in all.
+
+    `first_ms` is the batch's first intent (0: no job has ended yet), `last_ms` the last end.
+    """
+
+    batch_id: int = Field(primary_key=True)
+    prompt: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    completion: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    total: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    cached: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    reasoning: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    earlier: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    first_ms: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    last_ms: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+
+
 class Worker(SQLModel, table=True):
     """One incarnation of a worker: new at each start and after each lapse.
 
@@ -287,7 +347,7 @@ class Worker(SQLModel, table=True):
 
 
 class Budget(SQLModel, table=True):
-    """A rate limit shared by all that work on the database (budgets.md 1.3); seconds, database clock."""
+    """A rate limit that all who work on the database share (budgets.md 1.3); database seconds."""
 
     __table_args__ = (Index("budget_account", "account", "kind", unique=True),)
 
@@ -320,3 +380,4 @@ def _table(name: str) -> Table:
 META, BATCH, ORIGIN, SOURCE, LANE = map(_table, ("meta", "batch", "origin", "source", "lane"))
 JOB, BODY, OUTCOME, ATTEMPT = map(_table, ("job", "body", "outcome", "attempt"))
 OUTPUT, TALLY, WORKER, BUDGET = map(_table, ("output", "tally", "worker", "budget"))
+CAUSE, SPENT = map(_table, ("cause", "spent"))

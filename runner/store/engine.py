@@ -1,0 +1,224 @@
+"""The engines: connections that write, connections that read, and what their errors mean."""
+
+import sqlite3
+import time
+from collections.abc import Callable
+from random import Random
+
+from sqlalchemy import Connection, Engine, NullPool, StaticPool, create_engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from runner.core.errors import RunnerError, Stopped, UsageError, quoted
+from runner.store.place import Place
+
+WARN_AFTER_S = 2.0
+GIVE_UP_AFTER_S = 120.0
+
+_LOCKED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+_SQLITE_TROUBLE = {
+    sqlite3.SQLITE_FULL: ("disk full", "free some space and give the same command"),
+    sqlite3.SQLITE_IOERR: ("the disk failed", "look at the disk, then give the same command"),
+    sqlite3.SQLITE_READONLY: ("the database is read-only", "make it writable"),
+    sqlite3.SQLITE_PERM: ("no permission", "make the file and its directory writable"),
+    sqlite3.SQLITE_CANTOPEN: (
+        "the database cannot be opened",
+        "make the file and its directory writable",
+    ),
+    sqlite3.SQLITE_CORRUPT: ("the database is damaged", "restore a copy, or give another --db"),
+    sqlite3.SQLITE_NOTADB: ("is not a database", "give another --db"),
+}
+_POSTGRESQL_TROUBLE = {
+    "53100": ("disk full", "free some space and give the same command"),
+    "25006": ("the database is read-only", "give the address of the primary"),
+    "42501": ("no permission", "grant it to the user of --db"),
+    "28P01": ("the password is wrong", "correct it in --db or in PGPASSWORD"),
+    "28000": ("the server refuses the user", "correct --db, or the server's pg_hba.conf"),
+    "3D000": ("there is no such database", "make it with createdb, or correct --db"),
+}
+# Another transaction was in the way, and the server undid ours: it runs again whole.
+_COLLISIONS = frozenset({"40001", "40P01", "55P03"})
+_RESTARTING = frozenset({"57P01", "57P02", "57P03"})
+
+
+class Engines:
+    """Two engines on one place: the writer's connection, and connections that only read."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        if place.engine_name == "sqlite":
+            self._writing = _sqlite(place, "BEGIN IMMEDIATE")
+            self._reading = self._writing if place.in_memory else _sqlite(place, "BEGIN")
+        else:
+            # Two connections a process at most: the writer keeps one, reads share the other.
+            self._writing = self._reading = create_engine(
+                place.url,
+                pool_size=1,
+                max_overflow=1,
+                pool_pre_ping=True,
+                # Statements that the server prepared are unknown on the next connection of a
+                # pooler in transaction mode (psycopg's documentation, "prepared statements").
+                connect_args={
+                    "prepare_threshold": None,
+                    "connect_timeout": 10,
+                    "application_name": "runner",
+                    "tcp_user_timeout": 60_000,
+                },
+            )
+
+    def writing(self) -> Connection:
+        """Return a connection whose transactions hold the write lock from their start."""
+        return self._writing.connect()
+
+    def reading(self) -> Connection:
+        """Return a connection for one short snapshot."""
+        return self._reading.connect()
+
+    def dispose(self) -> None:
+        """Close what is open."""
+        self._writing.dispose()
+        self._reading.dispose()
+
+
+def _sqlite(place: Place, begin: str) -> Engine:
+    reads = begin == "BEGIN"
+    engine = create_engine(
+        place.url,
+        poolclass=StaticPool if place.in_memory else None if reads else NullPool,
+        # isolation_level None: the driver begins nothing by itself. timeout 0: SQLite's own
+        # back-off starves the unlucky for seconds (performance.md section D).
+        connect_args={
+            "isolation_level": None,
+            "timeout": 5 if reads else 0,
+            "check_same_thread": False,
+        },
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+        cursor = connection.cursor()
+        if reads:
+            cursor.execute("PRAGMA query_only=1")
+        else:
+            cursor.execute("PRAGMA journal_mode=wal")
+            # A committed intent must survive a power cut (protocol.md section 5, row 1).
+            cursor.execute("PRAGMA synchronous=full")
+            cursor.execute("PRAGMA fullfsync=1")
+            cursor.execute("PRAGMA foreign_keys=on")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def start(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def sqlite_code(error: BaseException | None) -> int:
+    """Return SQLite's primary result code, 0 where there is none."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF if isinstance(code, int) else 0
+
+
+def sqlstate(error: BaseException | None) -> str:
+    """Return PostgreSQL's error code, "" where there is none."""
+    code = getattr(error, "sqlstate", "")
+    return code if isinstance(code, str) else ""
+
+
+def is_locked(error: DBAPIError) -> bool:
+    """Whether another program was in the way, and the transaction may run again."""
+    return sqlite_code(error.orig) in _LOCKED or sqlstate(error.orig) in _COLLISIONS
+
+
+def is_lost(error: DBAPIError) -> bool:
+    """Whether the connection to the server is gone, so that another may work."""
+    if isinstance(error.orig, sqlite3.Error):
+        return False
+    state = sqlstate(error.orig)
+    return (
+        error.connection_invalidated
+        or state.startswith("08")
+        or state in _RESTARTING
+        # A connection that never came to be has no code.
+        or (isinstance(error, OperationalError | InterfaceError) and not state)
+    )
+
+
+def said(error: DBAPIError, place: Place, *, while_working: bool) -> RunnerError | None:
+    """Return a driver's error as one line without a secret, or None where it is a bug of ours.
+
+    `while_working`: the same command can go on later (exit 3); else nothing was done (exit 2).
+    """
+    kind = Stopped if while_working else UsageError
+    trouble = _SQLITE_TROUBLE.get(sqlite_code(error.orig)) or _POSTGRESQL_TROUBLE.get(
+        sqlstate(error.orig)
+    )
+    if trouble is not None:
+        return kind(trouble[0], where=place.label, remedy=trouble[1])
+    if is_locked(error):
+        return kind(
+            "the database is locked by another program",
+            where=place.label,
+            remedy="end that program and give the same command",
+        )
+    if is_lost(error):
+        return kind(
+            _unreachable(error), where=place.label, remedy="start the server, or correct --db"
+        )
+    return None
+
+
+def _unreachable(error: DBAPIError) -> str:
+    text = str(error.orig).lower()
+    # The driver tells these by their text alone while it connects.
+    if "password" in text:
+        return "the server refuses the user or the password"
+    if "does not exist" in text:
+        return "there is no such database or user"
+    lines = str(error.orig).strip().splitlines()
+    return f"no answer from the server: {quoted(lines[-1].strip() if lines else 'closed')}"
+
+
+class Patience:
+    """How long to wait for a database that is locked or away: tell once, and give up in the end.
+
+    Waits 0.5 to 2 ms at random while it is locked (performance.md section D), longer while the
+    server is away.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        rng: Random,
+        pause: Callable[[float], object],
+        tell: Callable[[str], None],
+    ) -> None:
+        self._place = place
+        self._rng = rng
+        self._pause = pause
+        self._tell = tell
+        self._since = time.monotonic()
+        self._told = False
+        self._away_s = 0.05
+
+    def wait(self, error: DBAPIError) -> None:
+        """Wait before the next try; raise where it is no use, or after two minutes."""
+        locked, lost = is_locked(error), is_lost(error)
+        waited_s = time.monotonic() - self._since
+        if not (locked or lost) or waited_s > GIVE_UP_AFTER_S:
+            line = said(error, self._place, while_working=True)
+            if line is None:
+                raise error
+            raise line from error
+        if waited_s > WARN_AFTER_S and not self._told:
+            self._told = True
+            why = "is locked by another program" if locked else "does not answer"
+            self._tell(f"{self._place.label} {why}; waiting up to {GIVE_UP_AFTER_S:.0f} s")
+        if locked:
+            # Past the first moments the lock is no writer's: do not burn a core on it.
+            self._pause(self._rng.uniform(0.0005, 0.002) if waited_s < 1 else 0.02)
+        else:
+            self._away_s = min(5.0, self._away_s * self._rng.uniform(1.5, 2.5))
+            self._pause(self._away_s)

@@ -1,0 +1,95 @@
+"""Bringing a database to the tables of this Runner: in one transaction, behind a lock.
+
+Alembic is imported only when there is something to do: that costs half a second.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+
+from sqlalchemy import Connection, inspect, text
+
+from runner.core.errors import UsageError
+from runner.core.points import Point, Reach
+from runner.store.place import Place
+
+HEAD = "0001"
+"""The revision that this Runner's statements are written for: the newest in migrations/."""
+
+_LOCK = text("SELECT pg_advisory_xact_lock(7234, 0)")
+_REVISION = text("SELECT version_num FROM alembic_version")
+
+
+def folder() -> Path:
+    """Return the folder of the migrations: in the wheel, else beside the package in a checkout."""
+    root = Path(str(files("runner")))
+    inside = root / "migrations"
+    return inside if inside.is_dir() else root.parent / "migrations"
+
+
+def revision(connection: Connection) -> str | None:
+    """Return the revision that a database stands at; None where it has no tables of ours."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found = connection.scalar(_REVISION)
+    return None if found is None else str(found)
+
+
+def known_revisions() -> list[str]:
+    """Return all revisions of this Runner, the oldest first."""
+    from alembic.script import ScriptDirectory  # noqa: PLC0415 - half a second, only for a change
+
+    script = ScriptDirectory(str(folder()))
+    return [one.revision for one in reversed(list(script.walk_revisions()))]
+
+
+def refuse_newer(found: str | None, place: Place) -> None:
+    """Raise `UsageError` for a database that a newer Runner, or another program, has made."""
+    if found is not None and found != HEAD and found not in known_revisions():
+        raise UsageError(
+            f"the database is from a newer Runner (revision {found}, this one knows {HEAD})",
+            where=place.label,
+            remedy="upgrade Runner, or give another --db",
+        )
+
+
+def upgrade(connection: Connection, place: Place, reach: Reach) -> None:
+    """Bring the database to `HEAD`, inside the caller's transaction.
+
+    Looks again behind the lock: another process may have done it meanwhile.
+    """
+    if place.engine_name == "postgresql":
+        connection.execute(_LOCK)
+    found = revision(connection)
+    refuse_newer(found, place)
+    if found != HEAD:
+        from alembic import command  # noqa: PLC0415 - half a second, only for a change
+        from alembic.config import Config  # noqa: PLC0415
+
+        config = Config()
+        config.set_main_option("script_location", str(folder()).replace("%", "%%"))
+        config.set_main_option("path_separator", "os")
+        config.attributes["connection"] = connection
+        command.upgrade(config, HEAD)
+    reach(Point.MIGRATION_BEFORE_COMMIT)
+
+
+@contextmanager
+def alone(place: Place) -> Iterator[None]:
+    """Hold the lock file of a SQLite database, so that two starts at once make it once.
+
+    The transaction's own lock would do for the tables; this one also keeps a second process from
+    finding the file while its journal mode is being changed.
+    """
+    if place.path is None:
+        yield
+        return
+    lock = os.open(f"{place.path}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)

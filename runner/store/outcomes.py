@@ -1,0 +1,226 @@
+"""Outcomes for the export: manifest order, by chunks, each a short read of its own.
+
+A chunk holds as many rows as make about 4 MiB, so that memory stays flat whatever a run weighs,
+and a reader never holds the journal back for long.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Executable, Row, TextClause, bindparam, text
+
+from runner.core.keys import idempotency_key
+from runner.core.model import ApiError, JobState, Usage
+from runner.core.outcome import Cause, Outcome
+from runner.store.tables import NUMBER, STATES
+
+CHUNK = 1000
+CHUNK_BYTES = 4 * 1024 * 1024
+
+AT_REST = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+
+Read = Callable[[Callable[[Connection], list[Outcome]]], list[Outcome]]
+
+_COLUMNS = """
+    j.id, j.source_id, j.custom_id, j.line, j.state, j.status, j.thread_id, j.run_id, j.attempt,
+    j.generation, j.queued_ms, j.created_ms, j.ended_ms, j.possible_double,
+    o.run, o.messages, o.steps, o.deltas, o.output_text, o.error, o.http_status, o.request_id,
+    o.prompt_tokens, o.completion_tokens, o.total_tokens, o.cached_tokens, o.reasoning_tokens
+"""
+_NAMED = text("SELECT name, uid FROM batch WHERE id = :batch_id")
+_EARLIER = text(
+    """
+    SELECT job_id, generation, run FROM outcome
+    WHERE job_id IN :ids AND run IS NOT NULL ORDER BY job_id, generation
+    """
+).bindparams(bindparam("ids", expanding=True))
+_TOLD = text(
+    """
+    SELECT job_id, run_id FROM attempt
+    WHERE why IN ('double', 'noted') AND job_id IN :ids AND run_id <> '' ORDER BY id
+    """
+).bindparams(bindparam("ids", expanding=True))
+_RUNS = text(
+    "SELECT job_id, run_id FROM outcome WHERE job_id IN :ids AND run_id IS NOT NULL"
+).bindparams(bindparam("ids", expanding=True))
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """Where a row stands in the manifests' order."""
+
+    source_id: int = -1
+    line: int = -1
+    job_id: int = -1
+
+
+def page(*, by_status: bool) -> TextClause:
+    """Return the statement that reads the next rows of a batch in manifest order."""
+    status = "AND j.status IN :statuses" if by_status else ""
+    statement = text(
+        f"""
+        SELECT {_COLUMNS}
+        FROM job j LEFT JOIN outcome o ON o.job_id = j.id AND o.generation = j.generation
+        WHERE j.batch_id = :batch_id
+        AND (j.source_id, j.line, j.id) > (:source_id, :line, :job_id)
+        AND j.state IN :states {status}
+        ORDER BY j.source_id, j.line, j.id LIMIT :most
+        """  # noqa: S608 - the parts are constants of this file
+    ).bindparams(bindparam("states", expanding=True))
+    return statement.bindparams(bindparam("statuses", expanding=True)) if by_status else statement
+
+
+_PAGE = page(by_status=False)
+_PAGE_BY_STATUS = page(by_status=True)
+
+
+def outcomes(
+    read: Callable[[Callable[[Connection], "Page"]], "Page"],
+    batch_id: int,
+    *,
+    states: frozenset[JobState] | None,
+    statuses: frozenset[str] | None,
+    at_rest_only: bool,
+) -> Iterator[Outcome]:
+    """Yield a batch's outcomes in manifest order; `read` runs a verb in a read of its own.
+
+    Not `at_rest_only`: jobs on their way too, without a status. A job that comes to rest behind
+    the reader is left out or shown as it was; none is shown twice.
+    """
+    wanted = (states or frozenset(STATES)) & (AT_REST if at_rest_only else frozenset(STATES))
+    numbers = sorted(NUMBER[state] for state in wanted)
+    after, most = _Line(), 100
+    while numbers:
+
+        def verb(connection: Connection, after: _Line = after, most: int = most) -> Page:
+            binds: dict[str, object] = {
+                "batch_id": batch_id,
+                "source_id": after.source_id,
+                "line": after.line,
+                "job_id": after.job_id,
+                "states": numbers,
+                "most": most,
+            }
+            if statuses is not None:
+                binds["statuses"] = sorted(statuses)
+            statement = _PAGE if statuses is None else _PAGE_BY_STATUS
+            return _page(connection, statement, batch_id, binds)
+
+        found = read(verb)
+        yield from found.outcomes
+        if len(found.outcomes) < most:
+            return
+        after = found.last
+        most = max(10, min(CHUNK, most * CHUNK_BYTES // max(found.weight, 1)))
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A chunk of outcomes: the place of the last, and how many bytes they hold."""
+
+    outcomes: Sequence[Outcome]
+    last: _Line
+    weight: int
+
+
+def _page(
+    connection: Connection, statement: Executable, batch_id: int, binds: dict[str, object]
+) -> Page:
+    rows = connection.execute(statement, binds).all()
+    if not rows:
+        return Page((), _Line(), 0)
+    found = _outcomes(connection, batch_id, rows)
+    last = rows[-1]
+    weight = sum(len(part) for row in rows for part in row[14:19] if part)
+    return Page(found, _Line(last.source_id, last.line, last.id), weight)
+
+
+def _outcomes(connection: Connection, batch_id: int, rows: Sequence[Row[object]]) -> list[Outcome]:
+    batch, uid = connection.execute(_NAMED, {"batch_id": batch_id}).one()
+    generations = {row.id: row.generation for row in rows}
+    earlier: dict[int, list[bytes]] = defaultdict(list)
+    again = [job_id for job_id, generation in generations.items() if generation > 1]
+    if again:
+        for job_id, generation, run in connection.execute(_EARLIER, {"ids": again}):
+            if generation < generations[job_id]:
+                earlier[job_id].append(run)
+    doubles = doubles_of(connection, {row.id: row.run_id for row in rows})
+    return [
+        Outcome(
+            batch=batch,
+            custom_id=row.custom_id,
+            line=row.line,
+            state=STATES[row.state],
+            status=row.status if STATES[row.state].at_rest else None,
+            thread_id=row.thread_id,
+            run_id=row.run_id,
+            run=row.run,
+            earlier_runs=tuple(earlier.get(row.id, ())),
+            messages=row.messages,
+            steps=row.steps,
+            output_text=row.output_text,
+            deltas=row.deltas,
+            error=_cause(row.error, row.http_status, row.request_id),
+            attempts=row.attempt,
+            generation=row.generation,
+            idempotency_key=idempotency_key(uid, row.custom_id, row.generation),
+            queued_ms=row.queued_ms,
+            created_ms=row.created_ms,
+            ended_ms=row.ended_ms if STATES[row.state].at_rest else 0,
+            usage=usage_of(row),
+            doubles=doubles.get(row.id, ()),
+            possible_double=bool(row.possible_double),
+        )
+        for row in rows
+    ]
+
+
+def doubles_of(connection: Connection, runs: dict[int, str | None]) -> dict[int, tuple[str, ...]]:
+    """Return further runs with a job's tag, by job id; `runs` names each job's own."""
+    told: dict[int, list[str]] = defaultdict(list)
+    ids = list(runs)
+    for job_id, run_id in connection.execute(_TOLD, {"ids": ids}):
+        # A noted answer may name the run that the job then adopted.
+        if runs[job_id] not in (None, run_id) and run_id not in told[job_id]:
+            told[job_id].append(run_id)
+    if any(told.values()):
+        for job_id, run_id in connection.execute(_RUNS, {"ids": list(told)}):
+            if run_id in told[job_id]:
+                told[job_id].remove(run_id)
+    return {job_id: tuple(run_ids) for job_id, run_ids in told.items() if run_ids}
+
+
+def error_of(text_: str | None) -> ApiError | None:
+    """Read an error's column: a JSON object of the parts that there are."""
+    if not text_:
+        return None
+    parts: dict[str, str] = json.loads(text_)
+    return ApiError(**parts)
+
+
+def usage_of(row: Row[object]) -> Usage | None:
+    """Return the tokens of an outcome's row, None where the API told none."""
+    if row.total_tokens is None:
+        return None
+    return Usage(
+        row.prompt_tokens or 0,
+        row.completion_tokens or 0,
+        row.total_tokens,
+        row.cached_tokens or 0,
+        row.reasoning_tokens or 0,
+    )
+
+
+def _cause(text_: str | None, http_status: int | None, request_id: str | None) -> Cause | None:
+    error = error_of(text_)
+    if error is None:
+        return None
+    return Cause(
+        error.type or None,
+        error.code or None,
+        error.message or None,
+        http_status or None,
+        request_id or None,
+    )

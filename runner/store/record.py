@@ -1,0 +1,553 @@
+"""Moves written down: a compare-and-set each, a group of them in one transaction.
+
+Every write of a worker compares (id, generation, attempt, state, token): zero rows means that the
+lease was lost (protocol.md section 8, change 1). The kinds are written in the order of a job's
+life, whatever the order of the group: settled before created, a job would lose its own
+compare-and-set (performance.md section C).
+"""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Executable,
+    Integer,
+    bindparam,
+    case,
+    func,
+    literal_column,
+    null,
+    text,
+    update,
+)
+
+from runner.core.model import ApiError, JobState, Reason
+from runner.core.moves import (
+    ORDER,
+    Acted,
+    Created,
+    Doubt,
+    Evidence,
+    GiveBack,
+    Held,
+    Intend,
+    Move,
+    Note,
+    Postpone,
+    Requeue,
+    Settle,
+    Threaded,
+)
+from runner.core.states import Event, step
+from runner.store.sums import note_settled
+from runner.store.tables import JOB, NUMBER
+from runner.store.tally import Deltas, change, moved
+from runner.store.turns import GRANT
+
+Binds: TypeAlias = dict[str, int | str | bytes | None]
+
+QUEUED, SUBMITTING, RUNNING = JobState.QUEUED, JobState.SUBMITTING, JobState.RUNNING
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """The two clocks as a group is written: the store's for waits, the wall's for people."""
+
+    clock_ms: int
+    wall_ms: int
+
+
+def _number(number: int) -> ColumnElement[int]:
+    # A literal, so that a statement carries only what differs from job to job.
+    return literal_column(str(number), Integer)
+
+
+_J = JOB.c
+_FITS: tuple[ColumnElement[bool], ...] = (
+    _J.id == bindparam("h_id"),
+    _J.generation == bindparam("h_generation"),
+    _J.attempt == bindparam("h_attempt"),
+    _J.state == bindparam("h_state"),
+    _J.token == bindparam("h_token"),
+    # Requeue and Postpone leave the token as it is: who let go of a job holds it no more.
+    _J.worker.is_not(None),
+)
+_UNASKED = _J.cancel_asked == _number(0)
+_0, _1 = _number(0), _number(1)
+_OPEN = (_J.state == _number(NUMBER[SUBMITTING])) & (_J.clock_closed_ms == _0)
+
+_THREADED = update(JOB).where(*_FITS).values(thread_id=bindparam("p_thread"), own_thread=_1)
+_INTEND = (
+    update(JOB)
+    .where(*_FITS)
+    .values(
+        state=_number(NUMBER[SUBMITTING]),
+        attempt=_J.attempt + _1,
+        clock_closed_ms=_0,
+        presumed=_0,
+        slow_close=_0,
+        sender=_J.worker,
+        intent_ms=bindparam("p_wall"),
+        first_intent_ms=case(
+            (_J.first_intent_ms == _0, bindparam("p_wall")), else_=_J.first_intent_ms
+        ),
+    )
+)
+_DOUBT = (
+    update(JOB)
+    .where(*_FITS)
+    .values(
+        # Set once an attempt: a second closing must not move the end of the wait.
+        clock_closed_ms=case(
+            (_J.clock_closed_ms == _0, bindparam("p_clock")), else_=_J.clock_closed_ms
+        ),
+        doubted=_1,
+        slow_close=bindparam("p_slow"),
+        refusals=_J.refusals + bindparam("p_counted"),
+    )
+)
+_REQUEUE = (
+    update(JOB)
+    .where(*_FITS, _UNASKED)
+    .values(
+        state=_number(NUMBER[QUEUED]),
+        worker=null(),
+        clock_not_before_ms=bindparam("p_later"),
+        refusals=_J.refusals + bindparam("p_counted"),
+    )
+)
+_REQUEUE_ASKED = (
+    update(JOB)
+    .where(*_FITS, _J.cancel_asked == _1)
+    .values(
+        state=_number(NUMBER[JobState.CANCELLED]),
+        status=Reason.CANCELLED.value,
+        worker=null(),
+        ended_ms=bindparam("p_wall"),
+        refusals=_J.refusals + bindparam("p_counted"),
+    )
+)
+_POSTPONE = (
+    update(JOB)
+    .where(*_FITS)
+    .values(
+        worker=null(),
+        clock_not_before_ms=bindparam("p_later"),
+        blocked_by=bindparam("p_blocked_by"),
+    )
+)
+_CREATED = (
+    update(JOB)
+    .where(*_FITS)
+    .values(
+        state=_number(NUMBER[RUNNING]),
+        run_id=bindparam("p_run_id"),
+        created_ms=bindparam("p_wall"),
+        blocked_by=null(),
+    )
+)
+_STILL_HELD = update(JOB).where(*_FITS).values(token=_J.token)
+_SETTLE = (
+    update(JOB)
+    .where(*_FITS)
+    .values(
+        state=bindparam("p_state"),
+        status=bindparam("p_status"),
+        ended_ms=bindparam("p_wall"),
+        worker=null(),
+        run_id=func.coalesce(bindparam("p_run_id"), _J.run_id),
+        possible_double=_J.possible_double + bindparam("p_double"),
+        blocked_by=null(),
+    )
+)
+_AGAIN = (
+    update(JOB)
+    # Who asked for an end gets no further generation: the job rests instead.
+    .where(*_FITS, _UNASKED)
+    .values(
+        state=_number(NUMBER[QUEUED]),
+        generation=_J.generation + _1,
+        attempt=_0,
+        refusals=_0,
+        doubted=_0,
+        presumed=_0,
+        slow_close=_0,
+        worker=null(),
+        clock_not_before_ms=bindparam("p_later"),
+        clock_closed_ms=_0,
+        first_intent_ms=_0,
+        run_id=func.coalesce(bindparam("p_run_id"), _J.run_id),
+        possible_double=_J.possible_double + bindparam("p_double"),
+        blocked_by=null(),
+    )
+)
+_FORGET_RUN = text("UPDATE job SET run_id = NULL, created_ms = 0 WHERE id = :job_id")
+_GIVE_BACK = (
+    update(JOB)
+    .where(*_FITS)
+    .values(
+        worker=null(),
+        token=_J.token + _1,
+        # Nobody carries it, so nobody sends: an open attempt is closed, or nobody ever would.
+        clock_closed_ms=case((_OPEN, bindparam("p_clock")), else_=_J.clock_closed_ms),
+        doubted=case((_OPEN, _1), else_=_J.doubted),
+    )
+)
+
+ATTEMPTED = text(
+    """
+    INSERT INTO attempt (job_id, generation, attempt, sender, intent_ms, closed_ms, why,
+        http_status, request_id, run_id, error, detail, lateness_ms)
+    VALUES (:job_id, :generation, :attempt,
+        COALESCE((SELECT sender FROM job WHERE id = :job_id), ''),
+        COALESCE((SELECT intent_ms FROM job WHERE id = :job_id), 0),
+        :closed_ms, :why, :http_status, :request_id, :run_id, :error, :detail, :lateness_ms)
+    """
+)
+_ENDED = text(
+    """
+    INSERT INTO outcome (job_id, generation, status, run_id, run, error, http_status, request_id,
+        prompt_tokens, completion_tokens, total_tokens, cached_tokens, reasoning_tokens,
+        messages, steps, deltas, output_text, attempts, created_ms, ended_ms)
+    VALUES (:job_id, :generation, :status, (SELECT run_id FROM job WHERE id = :job_id), :run,
+        :error, :http_status, :request_id,
+        :prompt_tokens, :completion_tokens, :total_tokens, :cached_tokens, :reasoning_tokens,
+        :messages, :steps, :deltas, :output_text, :attempts,
+        (SELECT created_ms FROM job WHERE id = :job_id), :ended_ms)
+    ON CONFLICT (job_id, generation) DO UPDATE SET
+        status = excluded.status, run_id = excluded.run_id, run = excluded.run,
+        error = excluded.error, http_status = excluded.http_status,
+        request_id = excluded.request_id, prompt_tokens = excluded.prompt_tokens,
+        completion_tokens = excluded.completion_tokens, total_tokens = excluded.total_tokens,
+        cached_tokens = excluded.cached_tokens, reasoning_tokens = excluded.reasoning_tokens,
+        messages = excluded.messages, steps = excluded.steps, deltas = excluded.deltas,
+        output_text = excluded.output_text, attempts = excluded.attempts,
+        created_ms = excluded.created_ms, ended_ms = excluded.ended_ms
+    """
+)
+_ACTED = text(
+    """
+    INSERT INTO output (job_id, generation, call_id, output)
+    VALUES (:job_id, :generation, :call_id, :output)
+    ON CONFLICT (job_id, generation, call_id) DO NOTHING
+    """
+)
+
+_EVENTS: dict[type, Event] = {
+    Intend: Event.INTEND,
+    Requeue: Event.REFUSED,
+    Doubt: Event.DOUBT,
+    Created: Event.CREATED,
+}
+_RESTS: dict[JobState, tuple[Event, Event]] = {
+    JobState.SUCCEEDED: (Event.COMPLETED, Event.COMPLETED),
+    JobState.FAILED: (Event.REJECTED, Event.ENDED_BADLY),
+    JobState.CANCELLED: (Event.CANCEL, Event.RUN_CANCELLED),
+}
+
+
+def after(move: Move, held: Held) -> JobState:
+    """Return the state that a move leads to; `ImpossibleError` where the table has no such step."""
+    if isinstance(move, Settle):
+        rest = step(held.state, _RESTS[move.state][held.state is RUNNING])
+        return step(rest, Event.RETRY) if move.again else rest
+    event = _EVENTS.get(type(move))
+    return held.state if event is None else step(held.state, event)
+
+
+def check(move: Move) -> None:
+    """Raise `ImpossibleError` in the caller's thread for a move that no state allows."""
+    if not isinstance(move, Note):
+        after(move, move.held)
+
+
+def _fits(held: Held) -> Binds:
+    return {
+        "h_id": held.job_id,
+        "h_generation": held.generation,
+        "h_attempt": held.attempt,
+        "h_state": NUMBER[held.state],
+        "h_token": held.token,
+    }
+
+
+def _later(delay_ms: int, now: Now) -> int:
+    return now.clock_ms + delay_ms if delay_ms > 0 else 0
+
+
+def _error(error: ApiError | None) -> str:
+    if error is None:
+        return ""
+    parts = {"code": error.code, "type": error.type, "message": error.message, "param": error.param}
+    return json.dumps({name: part for name, part in parts.items() if part}, ensure_ascii=False)
+
+
+def evidence_binds(
+    job_id: int, generation: int, attempt: int, evidence: Evidence, wall_ms: int
+) -> Binds:
+    """Return the binds of `ATTEMPTED`; the error's text is a JSON object, or ""."""
+    return {
+        "job_id": job_id,
+        "generation": generation,
+        "attempt": attempt,
+        "closed_ms": wall_ms,
+        "why": evidence.why,
+        "http_status": evidence.http_status,
+        "request_id": evidence.request_id,
+        "run_id": evidence.run_id,
+        "error": _error(evidence.error),
+        "detail": evidence.detail,
+        "lateness_ms": evidence.lateness_ms,
+    }
+
+
+def _evidence(held: Held, evidence: Evidence, now: Now) -> Binds:
+    return evidence_binds(held.job_id, held.generation, held.attempt, evidence, now.wall_ms)
+
+
+def _outcome(move: Settle, now: Now) -> Binds:
+    usage = move.usage
+    return {
+        "job_id": move.held.job_id,
+        "generation": move.held.generation,
+        "status": move.status,
+        "run": move.run or None,
+        "error": _error(move.error) or None,
+        "http_status": move.http_status,
+        "request_id": move.request_id,
+        "prompt_tokens": usage.prompt if usage else None,
+        "completion_tokens": usage.completion if usage else None,
+        "total_tokens": usage.total if usage else None,
+        "cached_tokens": usage.cached if usage else None,
+        "reasoning_tokens": usage.reasoning if usage else None,
+        "messages": move.messages or None,
+        "steps": move.steps or None,
+        "deltas": move.deltas or None,
+        "output_text": move.output_text,
+        "attempts": move.held.attempt,
+        "ended_ms": now.wall_ms,
+    }
+
+
+class Sheet:
+    """What follows from the moves that won: rows to insert, turns to give, counts to change."""
+
+    def __init__(self) -> None:
+        self.attempts: list[Binds] = []
+        self.outcomes: list[Binds] = []
+        self.outputs: list[Binds] = []
+        self.forgotten: list[Binds] = []
+        self.rested: list[Binds] = []
+        self.settles: list[Settle] = []
+        self.deltas: Deltas = Counter()
+
+    def write(self, connection: Connection, wall_ms: int) -> None:
+        """Write all of it, the counts last."""
+        for statement, rows in (
+            (ATTEMPTED, self.attempts),
+            (_ACTED, self.outputs),
+            (_ENDED, self.outcomes),
+            (_FORGET_RUN, self.forgotten),
+            (GRANT, self.rested),
+        ):
+            if rows:
+                connection.execute(statement, rows)
+        note_settled(connection, self.settles, wall_ms)
+        change(connection, self.deltas)
+
+    def moved(self, held: Held, state: JobState, status: str = "") -> None:
+        """Count a job from the state that it was held in to its next."""
+        if held.state is not state:
+            moved(self.deltas, held.batch_id, (held.state, ""), (state, status))
+
+
+_STATEMENTS: dict[type, Executable] = {
+    Threaded: _THREADED,
+    Intend: _INTEND,
+    Doubt: _DOUBT,
+    Requeue: _REQUEUE,
+    Postpone: _POSTPONE,
+    Created: _CREATED,
+    Acted: _STILL_HELD,
+    Settle: _SETTLE,
+    GiveBack: _GIVE_BACK,
+}
+
+
+def _binds(move: Move, now: Now) -> Binds:
+    """Return what a move's compare-and-set binds."""
+    if isinstance(move, Note):
+        return {}
+    binds = _fits(move.held)
+    match move:
+        case Threaded():
+            binds["p_thread"] = move.thread_id
+        case Intend():
+            binds["p_wall"] = now.wall_ms
+        case Doubt():
+            binds["p_clock"] = now.clock_ms
+            binds["p_slow"] = int(move.slow)
+            binds["p_counted"] = int(move.counted)
+        case Requeue():
+            binds["p_later"] = _later(move.delay_ms, now)
+            binds["p_counted"] = int(move.counted)
+        case Postpone():
+            binds["p_later"] = _later(move.delay_ms, now)
+            binds["p_blocked_by"] = move.blocked_by or None
+        case Created():
+            binds["p_run_id"] = move.run_id
+            binds["p_wall"] = now.wall_ms
+        case Settle(again=True):
+            binds["p_later"] = _later(move.again_delay_ms, now)
+            binds["p_run_id"] = move.run_id or None
+            binds["p_double"] = int(move.possible_double)
+        case Settle():
+            binds["p_state"] = NUMBER[move.state]
+            binds["p_status"] = move.status
+            binds["p_wall"] = now.wall_ms
+            binds["p_run_id"] = move.run_id or None
+            binds["p_double"] = int(move.possible_double)
+        case GiveBack():
+            binds["p_clock"] = now.clock_ms
+        case Acted():
+            pass
+    return binds
+
+
+def _follow(move: Move, now: Now, sheet: Sheet) -> None:
+    """Note what follows from a move that won."""
+    match move:
+        case Note():
+            sheet.attempts.append(
+                evidence_binds(
+                    move.job_id, move.generation, move.attempt, move.evidence, now.wall_ms
+                )
+            )
+        case Intend():
+            sheet.moved(move.held, SUBMITTING)
+        case Doubt():
+            sheet.attempts.append(_evidence(move.held, move.evidence, now))
+        case Requeue():
+            sheet.attempts.append(_evidence(move.held, move.evidence, now))
+            sheet.moved(move.held, QUEUED)
+        case Created():
+            _follow_created(move, now, sheet)
+        case Acted():
+            _follow_acted(move, sheet)
+        case Settle():
+            _follow_settle(move, now, sheet)
+        case Threaded() | Postpone() | GiveBack():
+            pass
+
+
+def _follow_created(move: Created, now: Now, sheet: Sheet) -> None:
+    sheet.moved(move.held, RUNNING)
+    evidence = replace(move.evidence, run_id=move.evidence.run_id or move.run_id)
+    sheet.attempts.append(_evidence(move.held, evidence, now))
+    for run_id in move.doubles:
+        sheet.attempts.append(_evidence(move.held, Evidence("double", run_id=run_id), now))
+
+
+def _follow_acted(move: Acted, sheet: Sheet) -> None:
+    outputs: dict[str, str] = json.loads(move.outputs)
+    sheet.outputs.extend(
+        {
+            "job_id": move.held.job_id,
+            "generation": move.held.generation,
+            "call_id": call_id,
+            "output": output,
+        }
+        for call_id, output in outputs.items()
+    )
+
+
+def _follow_settle(move: Settle, now: Now, sheet: Sheet) -> None:
+    job: Binds = {"job_id": move.held.job_id}
+    sheet.outcomes.append(_outcome(move, now))
+    sheet.settles.append(move)
+    if move.evidence is not None:
+        sheet.attempts.append(_evidence(move.held, move.evidence, now))
+    if move.again:
+        # The turn stays with the job: it is the same place in its thread's order.
+        sheet.forgotten.append(job)
+        sheet.moved(move.held, QUEUED)
+    else:
+        sheet.rested.append({"id": move.held.job_id})
+        sheet.moved(move.held, move.state, move.status)
+
+
+def write_group(
+    connection: Connection, moves: Sequence[Move], now: Now, *, careful: bool
+) -> list[bool] | None:
+    """Write moves in the order of a job's life; return which of them won.
+
+    At most one move of a kind a job, none of an earlier kind after a later. Not `careful`: a
+    statement a kind, and None at the first that did not change as many rows as it should have; the
+    caller rolls back and comes again, `careful`: row by row.
+    """
+    won = [False] * len(moves)
+    sheet = Sheet()
+    for kind in ORDER:
+        places = [place for place, move in enumerate(moves) if type(move) is kind]
+        if kind is Note:
+            for place in places:
+                won[place] = True
+                _follow(moves[place], now, sheet)
+        elif careful:
+            for place in places:
+                won[place] = _write_one(connection, moves[place], now, sheet)
+        elif places and not _write_all(connection, [moves[place] for place in places], now, sheet):
+            return None
+        else:
+            for place in places:
+                won[place] = True
+    sheet.write(connection, now.wall_ms)
+    return won
+
+
+def _write_all(connection: Connection, moves: Sequence[Move], now: Now, sheet: Sheet) -> bool:
+    again = [move for move in moves if isinstance(move, Settle) and move.again]
+    plain = [move for move in moves if not (isinstance(move, Settle) and move.again)]
+    for statement, some in ((_STATEMENTS[type(moves[0])], plain), (_AGAIN, again)):
+        if not some:
+            continue
+        # The sum over all parameter sets: right in sqlite3 and psycopg (performance.md section C).
+        if connection.execute(statement, [_binds(move, now) for move in some]).rowcount != len(
+            some
+        ):
+            return False
+        for move in some:
+            _follow(move, now, sheet)
+    return True
+
+
+def _write_one(connection: Connection, move: Move, now: Now, sheet: Sheet) -> bool:
+    if isinstance(move, Settle) and move.again:
+        if connection.execute(_AGAIN, _binds(move, now)).rowcount == 1:
+            _follow(move, now, sheet)
+            return True
+        # Cancelled meanwhile: it rests with the end that it had.
+        move = replace(move, again=False)
+    if connection.execute(_STATEMENTS[type(move)], _binds(move, now)).rowcount == 1:
+        _follow(move, now, sheet)
+        return True
+    return isinstance(move, Requeue) and _cancel_instead(connection, move, now, sheet)
+
+
+def _cancel_instead(connection: Connection, move: Requeue, now: Now, sheet: Sheet) -> bool:
+    """Bring a job to rest that a person wants cancelled, now that nothing of it is outstanding."""
+    held = move.held
+    binds = _fits(held) | {"p_wall": now.wall_ms, "p_counted": int(move.counted)}
+    if connection.execute(_REQUEUE_ASKED, binds).rowcount != 1:
+        return False
+    sheet.attempts.append(_evidence(held, move.evidence, now))
+    end = Settle(held, JobState.CANCELLED, Reason.CANCELLED)
+    sheet.outcomes.append(_outcome(end, now))
+    sheet.rested.append({"id": held.job_id})
+    sheet.moved(held, JobState.CANCELLED, Reason.CANCELLED)
+    return True

@@ -1,0 +1,98 @@
+"""Thread turns: of the jobs that share a thread, one at a time may be claimed.
+
+`blocked` = 1 on a queued job that waits for another; at most one open job of a thread is not
+blocked. A job at rest has `blocked` = 0. Jobs with a thread of their own take no turns.
+"""
+
+from collections.abc import Collection, Iterable
+
+from sqlalchemy import Connection, bindparam, text
+
+from runner.core.model import Json
+
+GRANT = text(
+    """
+    UPDATE job SET blocked = 0 WHERE id = (
+        SELECT n.id FROM job j
+        JOIN job n ON n.origin = j.origin AND n.thread_id = j.thread_id
+        WHERE j.id = :id AND j.own_thread = 0 AND n.blocked = 1 AND n.state = 0
+        AND NOT EXISTS (
+            SELECT 1 FROM job o
+            WHERE o.origin = j.origin AND o.thread_id = j.thread_id
+            AND o.state < 3 AND o.blocked = 0 AND o.own_thread = 0
+        )
+        ORDER BY n.id LIMIT 1
+    )
+    """
+)
+"""Give the turn to the first waiting job of the thread that job `id` names, if nobody has it.
+
+Run it for each job that came to rest (whatever the end), and after jobs were put back to queued
+with `blocked` = 1 (retry, replace), in the same transaction.
+"""
+
+_GRANT_THREAD = text(
+    """
+    UPDATE job SET blocked = 0 WHERE id = (
+        SELECT n.id FROM job n
+        WHERE n.origin = :origin AND n.thread_id = :thread_id AND n.blocked = 1 AND n.state = 0
+        AND NOT EXISTS (
+            SELECT 1 FROM job o
+            WHERE o.origin = :origin AND o.thread_id = :thread_id
+            AND o.state < 3 AND o.blocked = 0 AND o.own_thread = 0
+        )
+        ORDER BY n.id LIMIT 1
+    )
+    """
+)
+
+_BUSY = text(
+    """
+    SELECT thread_id FROM job
+    WHERE origin = :origin AND thread_id IN :threads
+    AND state < 3 AND blocked = 0 AND own_thread = 0
+    """
+).bindparams(bindparam("threads", expanding=True))
+
+_BUSY_SHARED = text(
+    """
+    SELECT thread_id FROM job
+    WHERE origin = :origin AND thread_id IN :threads
+    AND state < 3 AND blocked = 0 AND own_thread = 0
+    FOR SHARE
+    """
+).bindparams(bindparam("threads", expanding=True))
+
+_ALONE = text("SELECT pg_advisory_xact_lock(7235, :origin)")
+
+
+def enter(connection: Connection, origin: int) -> None:
+    """Let one transaction at a time give turns under an origin; call it before `busy`.
+
+    SQLite has one writer anyway. On PostgreSQL two that queue into one thread would each find it
+    free. 7235 is a number of ours among the server's advisory locks.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(_ALONE, {"origin": origin})
+
+
+def busy(connection: Connection, origin: int, threads: Collection[str]) -> set[str]:
+    """Return which of these threads have an open job that is not blocked."""
+    if not threads:
+        return set()
+    # FOR SHARE: a settle of the job that has the turn must come before this look or after our
+    # commit, else it would find nobody waiting and our job would wait for ever.
+    look = _BUSY_SHARED if connection.dialect.name == "postgresql" else _BUSY
+    found: set[str] = set()
+    names = sorted(threads)
+    for start in range(0, len(names), 1000):
+        binds: dict[str, Json] = {"origin": origin, "threads": list(names[start : start + 1000])}
+        found.update(connection.scalars(look, binds))
+    return found
+
+
+def grant(connection: Connection, origin: int, threads: Iterable[str]) -> None:
+    """Give the turn of each of these threads to its first waiting job, where nobody has it."""
+    rows = [{"origin": origin, "thread_id": thread} for thread in sorted(threads)]
+    if rows:
+        connection.execute(_GRANT_THREAD, rows)

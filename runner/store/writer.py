@@ -1,0 +1,325 @@
+"""The one thread that writes: moves in groups, verbs one by one, a transaction each.
+
+Groups are natural: what arrived while the last commit ran (performance.md section C). One call
+back tells a whole group, so that an event loop wakes once for it.
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from random import Random
+from typing import Generic, TypeVar
+
+from sqlalchemy import Connection, Transaction, text
+from sqlalchemy.exc import DBAPIError
+
+from runner.core.moves import ORDER, Move, Note
+from runner.core.points import Point, Reach
+from runner.store.engine import Engines, Patience, is_lost
+from runner.store.record import Now, write_group
+
+T = TypeVar("T")
+Done = Callable[[bool], None]
+Notify = Callable[[list[tuple[Done, bool]]], None]
+
+GROUP = 2000
+WAITING = 50_000
+_RANK: dict[type, int] = {kind: rank for rank, kind in enumerate(ORDER)}
+
+_MY_TRANSACTION = text("SELECT CAST(pg_current_xact_id() AS text)")
+_ITS_END = text("SELECT pg_xact_status(CAST(CAST(:number AS text) AS xid8))")
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    run: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Stop:
+    pass
+
+
+_Entry = tuple[Move, Done] | _Asked | _Stop
+
+
+@dataclass(slots=True)
+class _Answer(Generic[T]):
+    """Where a verb's result waits for the thread that called."""
+
+    ready: threading.Event
+    value: T | None = None
+    error: BaseException | None = None
+
+
+class UncertainError(Exception):
+    """The connection broke while it committed, and the server no longer knows how that ended."""
+
+
+def call_each(ends: list[tuple[Done, bool]]) -> None:
+    """Call back each waiting caller from the writer's own thread."""
+    for done, won in ends:
+        done(won)
+
+
+class Writer:
+    """Owns the writing connection; all its methods but `transact` may be called from any thread."""
+
+    def __init__(
+        self,
+        engines: Engines,
+        now: Callable[[], Now],
+        reach: Reach,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._engines = engines
+        self._now = now
+        self._reach = reach
+        self._tell = tell
+        self._rng = Random()
+        self._connection: Connection | None = None
+        self._entries: SimpleQueue[_Entry] = SimpleQueue()
+        self._notify: Notify = call_each
+        self._broken: BaseException | None = None
+        self._stopped = False
+        self._never = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="runner-store", daemon=True)
+        self._thread.start()
+
+    @property
+    def trouble(self) -> str:
+        """What broke the store, as one line; "" while all is well."""
+        return "" if self._broken is None else str(self._broken) or repr(self._broken)
+
+    @property
+    def broken(self) -> BaseException | None:
+        """What broke the store: a `RunnerError`, or a bug."""
+        return self._broken
+
+    def on_committed(self, notify: Notify) -> None:
+        """Hand each group's ends to `notify`, in one call from this thread."""
+        self._notify = notify
+
+    def put(self, move: Move, done: Done) -> None:
+        """Queue a move; blocks only while 50,000 wait."""
+        while self._entries.qsize() > WAITING and not self._here():
+            self._never.wait(0.005)
+        self._entries.put((move, done))
+
+    def ask(self, verb: Callable[[], T], done: Callable[[T | BaseException], None]) -> None:
+        """Run a verb after all moves queued so far, and call back with what came of it."""
+
+        def run() -> None:
+            end: T | BaseException
+            try:
+                end = self._guarded(verb)
+            except BaseException as error:  # noqa: BLE001 - handed to the asker, whole
+                end = error
+            self._notify([(lambda _won: done(end), True)])
+
+        self._entries.put(_Asked(run))
+
+    def call(self, verb: Callable[[], T]) -> T:
+        """Run a verb in the writer's thread and return what it returns; raise what it raises."""
+        if self._here():
+            return verb()
+        if self._stopped:
+            raise RuntimeError("the store is closed")
+        answer = _Answer[T](threading.Event())
+
+        def run() -> None:
+            try:
+                answer.value = self._guarded(verb)
+            except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+                answer.error = error
+            answer.ready.set()
+
+        self._entries.put(_Asked(run))
+        answer.ready.wait()
+        if answer.error is not None:
+            raise answer.error
+        return answer.value  # type: ignore[return-value]  # set wherever there is no error
+
+    def close(self) -> None:
+        """Commit what is queued and end the thread."""
+        if self._stopped:
+            return
+        self._stopped = True
+        self._entries.put(_Stop())
+        self._thread.join()
+
+    def _here(self) -> bool:
+        return threading.current_thread() is self._thread
+
+    def _guarded(self, verb: Callable[[], T]) -> T:
+        if self._broken is not None:
+            raise self._broken
+        return verb()
+
+    def _run(self) -> None:
+        while True:
+            entries = [self._entries.get()]
+            try:
+                while len(entries) < GROUP:
+                    entries.append(self._entries.get_nowait())
+            except Empty:
+                pass
+            if self._serve(entries):
+                break
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _serve(self, entries: Sequence[_Entry]) -> bool:
+        """Commit a drained stretch of the queue; return whether it held the end."""
+        group: list[tuple[Move, Done]] = []
+        ranks: dict[int, int] = {}
+        stop = False
+        for entry in entries:
+            match entry:
+                case _Asked(run):
+                    self._commit(group)
+                    group, ranks = [], {}
+                    run()
+                case _Stop():
+                    stop = True
+                case (move, _done):
+                    if not isinstance(move, Note):
+                        # A job's moves are written in the order of its life, whatever the order
+                        # of the group: an earlier kind must wait for the next group.
+                        job, rank = move.held.job_id, _RANK[type(move)]
+                        if rank <= ranks.get(job, -1):
+                            self._commit(group)
+                            group, ranks = [], {}
+                        ranks[job] = rank
+                    group.append(entry)
+        self._commit(group)
+        return stop
+
+    def _commit(self, group: list[tuple[Move, Done]]) -> None:
+        if not group:
+            return
+        moves = [move for move, _ in group]
+        won = [False] * len(moves)
+        if self._broken is None:
+            try:
+                won = self._write_group(moves)
+            except Exception as error:  # noqa: BLE001 - kept in `broken`, and raised by each verb
+                self._broken = error
+        self._notify([(done, one) for (_, done), one in zip(group, won, strict=True)])
+
+    def _write_group(self, moves: list[Move]) -> list[bool]:
+        def at_once(connection: Connection) -> list[bool] | None:
+            return write_group(connection, moves, self._now(), careful=False)
+
+        def one_by_one(connection: Connection) -> list[bool]:
+            ends = write_group(connection, moves, self._now(), careful=True)
+            return [False] * len(moves) if ends is None else ends
+
+        try:
+            ends = self.transact(
+                at_once,
+                before=Point.WRITE_BEFORE_COMMIT,
+                after=Point.WRITE_AFTER_COMMIT,
+                keep=lambda ends: ends is not None,
+            )
+            if ends is not None:
+                return ends
+            return self.transact(
+                one_by_one, before=Point.WRITE_BEFORE_COMMIT, after=Point.WRITE_AFTER_COMMIT
+            )
+        except UncertainError:
+            # After a failover nobody can say what was kept. To call the leases lost is safe:
+            # whatever the rows say, the jobs are looked at before anything is sent.
+            return [False] * len(moves)
+
+    def transact(
+        self,
+        verb: Callable[[Connection], T],
+        *,
+        before: Point | None = None,
+        after: Point | None = None,
+        keep: Callable[[T], bool] = lambda _result: True,
+    ) -> T:
+        """Run a verb as one transaction, in the writer's thread; durable when this returns.
+
+        Waits while another program holds the lock or the server is away, and runs the verb anew:
+        it must change nothing but the database. `keep` False: rolled back.
+        """
+        patience = Patience(self._engines.place, self._rng, self._never.wait, self._tell)
+        while True:
+            try:
+                result = self._once(verb, before, keep)
+            except DBAPIError as error:
+                patience.wait(error)
+                continue
+            if after is not None:
+                self._reach(after)
+            return result
+
+    def _once(
+        self, verb: Callable[[Connection], T], before: Point | None, keep: Callable[[T], bool]
+    ) -> T:
+        if self._connection is None:
+            self._connection = self._engines.writing()
+        connection = self._connection
+        number = ""
+        transaction = connection.begin()
+        try:
+            result = verb(connection)
+            if not keep(result):
+                transaction.rollback()
+                return result
+            if self._engines.place.engine_name == "postgresql":
+                number = str(connection.scalar(_MY_TRANSACTION))
+            if before is not None:
+                self._reach(before)
+        except BaseException as error:
+            self._undo(transaction, error)
+            raise
+        try:
+            transaction.commit()
+        except DBAPIError as error:
+            self._undo(transaction, error)
+            if is_lost(error) and self._was_committed(number, error):
+                return result
+            raise
+        return result
+
+    def _undo(self, transaction: Transaction, error: BaseException) -> None:
+        """Roll back what can be, and let go of a connection that is lost."""
+        if isinstance(error, DBAPIError) and is_lost(error):
+            self._forget()
+            return
+        # SQLite may have rolled back by itself (disk full): a second time does nothing there.
+        with contextlib.suppress(DBAPIError):
+            transaction.rollback()
+
+    def _forget(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.invalidate()
+            connection.close()
+
+    def _was_committed(self, number: str, error: DBAPIError) -> bool:
+        """Ask the server how a transaction ended whose answer was lost (pg_xact_status)."""
+        patience = Patience(self._engines.place, self._rng, self._never.wait, self._tell)
+        while True:
+            try:
+                if self._connection is None:
+                    self._connection = self._engines.writing()
+                with self._connection.begin():
+                    end = self._connection.scalar(_ITS_END, {"number": number})
+            except DBAPIError as again:
+                if is_lost(again):
+                    self._forget()
+                patience.wait(again)
+                continue
+            if end == "in progress":
+                patience.wait(error)
+                continue
+            if end is None:
+                raise UncertainError(number) from error
+            return bool(end == "committed")

@@ -1,0 +1,57 @@
+"""The budgets of this process: a gate an account and kind, each with its row in the database."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from random import Random
+
+from runner.store.store import Store
+from runner.work.gate import Gate
+from runner.work.ledger import Ledger
+
+
+class Budgets:
+    """The gates of every account in use; `run` supplies them until it is cancelled."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        rpm: float | None,
+        read_rpm: float | None,
+        window_s: float | None,
+        rng: Random,
+        warn: Callable[[str], None],
+    ) -> None:
+        self._store = store
+        self._limits = {"creates": rpm, "reads": read_rpm}
+        self._window_s = window_s
+        self._rng = rng
+        self._warn = warn
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="budgets")
+        self.gates: dict[tuple[str, str], Gate] = {}
+
+    def gate(self, account: str, kind: str) -> Gate:
+        """Return the gate of an account and kind, made on first use."""
+        found = self.gates.get((account, kind))
+        if found is None:
+            rpm, window = self._limits[kind], self._window_s
+            limit = rpm * (window or 60.0) / 60 if rpm else None
+            found = self.gates[account, kind] = Gate(
+                kind,
+                Ledger(self._store, self._thread, account, kind),
+                limit=limit,
+                window_s=window,
+                rng=self._rng,
+                warn=self._warn,
+            )
+        return found
+
+    async def run(self) -> None:
+        """Keep every gate supplied until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for gate in self.gates.values():
+                    group.create_task(gate.run())
+        finally:
+            self._thread.shutdown(wait=False, cancel_futures=True)

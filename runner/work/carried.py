@@ -1,0 +1,128 @@
+"""What a worker holds of a batch and of a job while it carries them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+
+from runner.core.batch import Batch
+from runner.core.breaker import Breaker
+from runner.core.model import ApiError, Job, JobState, Proofs
+from runner.core.moves import Held
+from runner.dialects.dialect import Dialect, Tag
+from runner.http.sender import Sender
+from runner.work.pace import Pace
+from runner.work.gate import Gate
+
+
+@dataclass(slots=True)
+class Assignment:
+    """A batch as this process works it. `proofs` are what holds here: the dialect's or a probe's.
+
+    `resend`: whether a doubt that nothing can settle is sent again. `listed`: a list has been
+    answered here, so that a 404 on a list means "no such thread" and not "no such call".
+    `skew_s`: the server's clock minus ours. `wait_s`: the doubt wait in force.
+    """
+
+    batch: Batch
+    dialect: Dialect
+    sender: Sender
+    tag: Tag
+    proofs: Proofs
+    resend: bool
+    breaker: Breaker
+    creates: Gate
+    reads: Gate
+    wait_s: float
+    pace: dict[int, Pace] = field(default_factory=dict)
+    listed: bool = False
+    skew_s: float = 0.0
+    lateness_s: float = 0.0
+    halted: str = ""
+    clock_heard_s: float = -1e9
+
+    def is_halted(self) -> bool:
+        """Whether the batch's breaker has opened."""
+        return bool(self.halted)
+
+    def hear_clock(self, headers: Mapping[str, str], now_s: float) -> None:
+        """Learn the server's clock from an answer's Date header, once a minute."""
+        if now_s - self.clock_heard_s < 60 or "date" not in headers:
+            return
+        self.clock_heard_s = now_s
+        try:
+            self.skew_s = parsedate_to_datetime(headers["date"]).timestamp() - now_s
+        except (TypeError, ValueError):
+            return
+
+    def hear_lateness(self, late_s: float) -> bool:
+        """Note how late a look first found a run; return whether the doubt wait was raised for it.
+
+        Above half of the wait the wait is too short for this server (protocol.md 8, change 13).
+        """
+        self.lateness_s = max(self.lateness_s, late_s)
+        if late_s <= self.wait_s / 2:
+            return False
+        self.wait_s = max(self.wait_s, 3 * late_s)
+        return True
+
+
+@dataclass(slots=True)
+class Carried:
+    """A leased job under way: the row as claimed, and what has changed since.
+
+    Steady times are seconds on the event loop's clock, `closed_ms` is on the store's.
+    """
+
+    job: Job
+    assignment: Assignment
+    state: JobState
+    attempt: int
+    refusals: int
+    doubted: bool
+    closed_ms: int
+    presumed: bool
+    slow: bool
+    run_id: str
+    cancel_asked: bool
+    in_flight: bool = False
+    looks: int = 0
+    blocked_by: str = ""
+    busy: bool = False
+    tokens: int = 0
+    checked: bool = False
+    born_s: float = 0.0
+    alive_s: float = 0.0
+    polls: int = 0
+    missing: int = 0
+    trouble: int = 0
+    rounds: int = 0
+    lost: bool = False
+    over: bool = False
+    cancel_sent: bool = False
+    wait_noted: bool = False
+    possible_double: bool = False
+    thread_made_s: float = -1e9
+    unanswered: ApiError | None = None
+    deltas: list[str] = field(default_factory=list)
+
+    def held(self) -> Held:
+        """Return what the next write compares."""
+        job = self.job
+        return Held(job.id, job.batch_id, job.generation, self.attempt, self.state, job.token)
+
+
+def carry(job: Job, assignment: Assignment) -> Carried:
+    """Return a claimed job as carried."""
+    return Carried(
+        job,
+        assignment,
+        job.state,
+        job.attempt,
+        job.refusals,
+        job.doubted,
+        job.closed_ms,
+        job.presumed,
+        job.slow_close,
+        job.run_id or "",
+        job.cancel_asked,
+    )

@@ -1,0 +1,470 @@
+"""Everything that works in one process: crews, claims, heartbeats, and the end.
+
+A fixed crew of creators sends, a crew of readers asks; neither grows with the number of jobs. What
+is claimed but not sent is bounded in number, and given back when the pool ends. Runs in flight are
+entries of one heap (`agenda`).
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+import anyio
+from anyio.abc import TaskGroup
+
+from runner.core.breaker import Trip
+from runner.core.errors import LeaseLost
+from runner.core.faults import Fault
+from runner.core.model import Job, JobState
+from runner.core.points import Reach
+from runner.store.claim import Want
+from runner.store.leases import Enlisted
+from runner.store.store import Store
+from runner.work.agenda import Agenda, Step
+from runner.work.bench import Bench
+from runner.work.carried import Assignment, Carried, carry
+from runner.work.durable import Durable
+from runner.work.lease import Lease
+from runner.work.policy import WorkPolicy
+from runner.work.worker import make_run, take_step, take_up
+
+PREFETCH = 200
+"""As many jobs at most are claimed ahead of the creators."""
+READERS = 64
+"""As many readers at least may ask at once, and as many as runs may be in flight."""
+UPKEEP_S = 1.0
+IDLE_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How the pool ended: `stopped` says why it stopped before the end, "" when all is at rest."""
+
+    stopped: str = ""
+    remedy: str = ""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What this pool has done, for the progress line; every number since its start."""
+
+    created: int = 0
+    adopted: int = 0
+    settled: int = 0
+    failed: int = 0
+    refused: int = 0
+    lapses: int = 0
+    failures: dict[str, int] = field(default_factory=dict)
+
+
+class Pool:
+    """One process's work on some batches, until all their jobs are at rest or it is stopped.
+
+    `feeding` tells whether jobs may still be added by this process (a manifest is being queued).
+    `boottime` and `wall_s` are the clocks, in seconds. Run it once, on the loop that made it.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        assignments: Sequence[Assignment],
+        policy: WorkPolicy,
+        *,
+        boottime: Callable[[], float],
+        wall_s: Callable[[], float],
+        rng: Random,
+        reach: Reach,
+        warn: Callable[[str], None],
+        feeding: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.store = store
+        self.assignments = {a.batch.id: a for a in assignments}
+        self.policy = policy
+        self.tally = Tally()
+        self._boottime = boottime
+        self._wall_s = wall_s
+        self._rng = rng
+        self._reach = reach
+        self._warn = warn
+        self._feeding = feeding
+        self._durable = Durable(store)
+        self._loop = asyncio.get_running_loop()
+        self._ending = Ending()
+        self._over = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._draining = False
+        self._lapsed = False
+        self.carrying: dict[int, Carried] = {}
+        self.flight = 0
+        self.ceiling = policy.concurrency
+        self._ready: deque[Carried] = deque()
+        self._idle: list[asyncio.Future[Carried]] = []
+        self._creators = 0
+        self._creating = 0
+        self._readers = 0
+        self._crew: TaskGroup | None = None
+        self._bench: Bench | None = None
+        self._worker = ""
+        self._missed: set[int] = set()
+        self._told: set[int] = set()
+        self._seen_jobs = 0
+
+    # The life of the pool
+
+    async def run(self) -> Ending:
+        """Work until every job of the batches is at rest, or until stopped; then let go of all."""
+        if self.policy.stop_after_s is not None:
+            self._loop.call_later(
+                self.policy.stop_after_s,
+                self.stop,
+                f"--stop-after {self.policy.stop_after_s:g} s have passed",
+            )
+        while True:
+            await self._incarnation()
+            if not self._lapsed:
+                return self._ending
+            # Another took over what we held: come back under a new name, never the old one.
+            self._lapsed = False
+            self.tally.lapses += 1
+            self._over.clear()
+
+    def stop(self, why: str, remedy: str = "run the same command again to resume") -> None:
+        """Drain: no new creates, those under way are answered and recorded, then end."""
+        if self._draining:
+            return
+        self._draining = True
+        self._ending = Ending(why, remedy)
+        for assignment in self.assignments.values():
+            assignment.creates.stop()
+            assignment.reads.stop()
+        self._loop.call_later(self.policy.grace_s, self._over.set)
+        self._end_when_drained()
+
+    def poke(self) -> None:
+        """Tell that there may be new jobs to claim."""
+        self._wake.set()
+
+    def added(self, jobs: int) -> None:
+        """Tell, from any thread, that jobs were queued."""
+        self._seen_jobs += jobs
+        self._loop.call_soon_threadsafe(self._wake.set)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the pool has been told to stop."""
+        return self._draining
+
+    def limits(self) -> str:
+        """Return what holds the work back now: rate, concurrency, server, or nothing."""
+        gates = [a.creates for a in self.assignments.values()]
+        if any(gate.shut_for_s > 0 for gate in gates):
+            return "server"
+        if self.flight >= self.ceiling:
+            return "concurrency"
+        if any(gate.limit for gate in gates) and self.carrying:
+            return "rate"
+        return ""
+
+    async def _incarnation(self) -> None:
+        enlisted = await self._enlist()
+        try:
+            async with anyio.create_task_group() as crew:
+                self._crew = crew
+                self._start(enlisted)
+                crew.start_soon(self._heartbeat)
+                crew.start_soon(self._claiming)
+                await self._over.wait()
+                crew.cancel_scope.cancel()
+        finally:
+            self._crew = None
+            if self._bench is not None:
+                self._bench.agenda.close()
+            with anyio.CancelScope(shield=True):
+                await self._retire(enlisted)
+
+    async def _enlist(self) -> Enlisted:
+        names = ",".join(a.batch.name for a in self.assignments.values())
+        asked = self._boottime()
+        enlisted = await self._durable.ask(
+            lambda: self.store.enlist(batches=names, version=self.policy.version)
+        )
+        self._worker = enlisted.id
+        self._lease = Lease(enlisted.id, self.policy.lease_s, self.policy.margin_s, self._boottime)
+        self._lease.renewed(asked)
+        return enlisted
+
+    def _start(self, enlisted: Enlisted) -> None:
+        self.carrying.clear()
+        self._ready.clear()
+        self._idle.clear()
+        self.flight = self._creators = self._creating = self._readers = 0
+        self._bench = Bench(
+            durable=self._durable,
+            agenda=Agenda(self._more_readers),
+            policy=self.policy,
+            lease=self._lease,
+            rng=self._rng,
+            reach=self._reach,
+            now=self._loop.time,
+            wall_s=self._wall_s,
+            ready=self._make_ready,
+            gone=self._gone,
+            warn=self._warn,
+            halt=self._halt,
+            take_flight=self._take_flight,
+            leave_flight=self._leave_flight,
+            settled=self._settled,
+            ended_run=self._ended_run,
+            overloaded=self._overloaded,
+        )
+
+    async def _retire(self, enlisted: Enlisted) -> None:
+        """Hang up everything, then give back what is held."""
+        for sender in {id(a.sender): a.sender for a in self.assignments.values()}.values():
+            await sender.hang_up()
+        if not self.store.trouble:
+            await self._durable.ask(lambda: self.store.retire(enlisted.id))
+
+    # Crews
+
+    def _make_ready(self, carried: Carried) -> None:
+        self._ready.append(carried)
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Give ready jobs to idle creators while there is room in flight."""
+        if self._draining:
+            return
+        while self._ready and self.flight < self.ceiling:
+            while self._idle and self._idle[-1].done():
+                self._idle.pop()
+            if not self._idle:
+                if self._creators < self.ceiling and self._crew is not None:
+                    self._creators += 1
+                    self._crew.start_soon(self._creator, self._pop_ready())
+                    continue
+                return
+            self._idle.pop().set_result(self._pop_ready())
+
+    def _pop_ready(self) -> Carried:
+        carried = self._ready.popleft()
+        self._take_flight(carried)
+        if len(self._ready) <= PREFETCH // 4:
+            self._wake.set()
+        return carried
+
+    async def _creator(self, carried: Carried) -> None:
+        while True:
+            self._creating += 1
+            try:
+                if self._bench is not None:
+                    await make_run(self._bench, carried)
+            finally:
+                self._creating -= 1
+            if self._draining:
+                self._end_when_drained()
+            if self._ready and self.flight < self.ceiling and not self._draining:
+                carried = self._pop_ready()
+                continue
+            future: asyncio.Future[Carried] = self._loop.create_future()
+            self._idle.append(future)
+            carried = await future
+
+    def _more_readers(self) -> None:
+        if self._readers < max(READERS, self.ceiling) and self._crew is not None:
+            self._readers += 1
+            self._crew.start_soon(self._reader)
+
+    async def _reader(self) -> None:
+        bench = self._bench
+        if bench is None:
+            return
+        while True:
+            step, carried = await bench.agenda.next()
+            await take_step(bench, carried, step)
+
+    def _end_when_drained(self) -> None:
+        if self._creating == 0:
+            self._over.set()
+
+    # What the steps tell
+
+    def _take_flight(self, carried: Carried) -> None:
+        if not carried.in_flight:
+            carried.in_flight = True
+            self.flight += 1
+
+    def _leave_flight(self, carried: Carried) -> None:
+        if carried.in_flight:
+            carried.in_flight = False
+            self.flight -= 1
+            self._hand_over()
+
+    def _gone(self, carried: Carried) -> None:
+        self._leave_flight(carried)
+        if self.carrying.get(carried.job.id) is carried:
+            del self.carrying[carried.job.id]
+        if not self.carrying or len(self._ready) <= PREFETCH // 4:
+            self._wake.set()
+
+    def _settled(self, carried: Carried, state: JobState, status: str) -> None:
+        self.tally.settled += 1
+        if state is JobState.FAILED:
+            self.tally.failed += 1
+            self.tally.failures[status] = self.tally.failures.get(status, 0) + 1
+            assignment = carried.assignment
+            trip = assignment.breaker.failures(self.tally.failed, self._seen_jobs)
+            if trip is not None:
+                self._halt(assignment, trip)
+
+    def _ended_run(self, carried: Carried, took_s: float) -> None:
+        """Note a run that ended after `took_s`: the ceiling learns from it."""
+
+    def _overloaded(self, assignment: Assignment, fault: Fault) -> None:
+        """Note a sign of overload at the server."""
+
+    def _halt(self, assignment: Assignment, trip: Trip) -> None:
+        if assignment.halted:
+            return
+        assignment.halted = trip.why
+        self._warn(f"batch {assignment.batch.name}: stopped: {trip.why}; {trip.remedy}")
+        batch_id = assignment.batch.id
+        self.store.ask(
+            lambda: self.store.set_batch(batch_id, stopped=trip.why), lambda _result: None
+        )
+        if all(other.halted for other in self.assignments.values()):
+            self.stop(f"batch {assignment.batch.name}: {trip.why}", trip.remedy)
+
+    # Claims, heartbeats, the end
+
+    async def _claiming(self) -> None:
+        """Keep the creators supplied, take over from the dead, and see the end."""
+        upkeep_at = 0.0
+        while True:
+            if self._draining:
+                return
+            try:
+                if self._loop.time() >= upkeep_at:
+                    await self._take_over()
+                    await self._hear_wishes()
+                    upkeep_at = self._loop.time() + UPKEEP_S
+                got = await self._claim()
+            except LeaseLost:
+                return self._lapse()
+            if self.store.trouble:
+                return self.stop(self.store.trouble)
+            if got == 0 and not self.carrying and await self._all_at_rest():
+                return self._over.set()
+            if not got or len(self._ready) > PREFETCH // 4:
+                await self._rest_a_while(got)
+
+    async def _rest_a_while(self, got: int) -> None:
+        pause = IDLE_S
+        if not got:
+            due = await self._durable.ask(lambda: self.store.next_due_ms(self._batch_ids()))
+            if due is not None:
+                pause = min(pause, max(0.0, (due - self.store.now_ms()) / 1000))
+        try:
+            async with asyncio.timeout(max(pause, 0.005)):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        self._wake.clear()
+
+    def _batch_ids(self) -> list[int]:
+        return [a.batch.id for a in self.assignments.values() if not a.halted]
+
+    async def _claim(self) -> int:
+        room = min(PREFETCH, 4 * self.ceiling) - len(self._ready)
+        ids = self._batch_ids()
+        if room <= 0 or not ids:
+            return 0
+        weights = {i: self.assignments[i].batch.weight for i in ids}
+        total = sum(weights.values())
+        wants = [Want(i, None, max(1, room * weights[i] // total)) for i in ids]
+        jobs = await self._durable.ask(lambda: self.store.claim(self._worker, wants))
+        self._take_up(jobs)
+        return len(jobs)
+
+    def _take_up(self, jobs: Sequence[Job]) -> None:
+        if self._bench is None:
+            return
+        for job in jobs:
+            carried = carry(job, self.assignments[job.batch_id])
+            self.carrying[job.id] = carried
+            take_up(self._bench, carried)
+
+    async def _take_over(self) -> None:
+        lease_ms = int(self.policy.lease_s * 1000)
+        taken = await self._durable.ask(
+            lambda: self.store.take_over(self._worker, lease_ms=lease_ms)
+        )
+        for stopped in taken.stopped:
+            if stopped.pid not in self._told:
+                self._told.add(stopped.pid)
+                self._warn(
+                    f"worker pid {stopped.pid} is stopped and holds {stopped.doubts} jobs in "
+                    "doubt: continue it or end it"
+                )
+        while True:
+            room = 20_000 - len(self.carrying)
+            ids = self._batch_ids()
+            if room <= 0 or not ids:
+                return
+            jobs = await self._durable.ask(
+                lambda: self.store.claim_adrift(self._worker, ids, min(1000, room))
+            )
+            self._take_up(jobs)
+            if len(jobs) < 1000:
+                return
+
+    async def _hear_wishes(self) -> None:
+        """Cancel what a person asked to be cancelled since (rows 18 and 19)."""
+        asked = await self._durable.ask(lambda: self.store.asked(self._worker))
+        for job_id in asked:
+            carried = self.carrying.get(job_id)
+            if carried is None or carried.cancel_asked or self._bench is None:
+                continue
+            carried.cancel_asked = True
+            if carried.state is JobState.RUNNING and not carried.cancel_sent:
+                self._bench.agenda.add(carried, Step.CANCEL, 0)
+
+    async def _all_at_rest(self) -> bool:
+        if self._feeding() or self.policy.forever:
+            return False
+        left = await self._durable.ask(lambda: self.store.left(self._batch_ids()))
+        return left.jobs == 0
+
+    async def _heartbeat(self) -> None:
+        while True:
+            await asyncio.sleep(self.policy.lease_s / 3)
+            asked = self._boottime()
+            running = self.flight
+            try:
+                good = await self._durable.ask(lambda: self.store.beat(self._worker, running))
+            except LeaseLost:
+                good = False
+            if not good:
+                return self._lapse()
+            self._lease.renewed(asked)
+            await self._give_back_forgotten()
+
+    async def _give_back_forgotten(self) -> None:
+        """Give back what the store says is held but nobody carries (protocol.md 8, change 7).
+
+        Twice in a row, since a claim's answer may be on its way.
+        """
+        held = await self._durable.ask(lambda: self.store.held_by(self._worker))
+        missing = {job_id: token for job_id, token in held if job_id not in self.carrying}
+        forgotten = [(i, token) for i, token in missing.items() if i in self._missed]
+        if forgotten:
+            await self._durable.ask(lambda: self.store.give_back(self._worker, forgotten))
+        self._missed = set(missing)
+
+    def _lapse(self) -> None:
+        self._lease.lapsed = True
+        self._lapsed = True
+        self._warn("this worker's lease was taken over while it was stopped; it begins anew")
+        self._over.set()

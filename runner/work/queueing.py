@@ -1,0 +1,200 @@
+"""A manifest into the store: read, validated, added in chunks, each of them whole or not at all.
+
+Killed at any moment, the same command goes on: a line that is there is known, one that is not is
+new. Bad lines are told, counted and written down to be mended; they stop nothing unless `strict`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import BinaryIO
+
+from runner.core.batch import Added, Batch, Queued
+from runner.core.errors import RunnerError
+from runner.core.model import BadLine, JobSpec
+from runner.core.points import Point, Reach
+from runner.export.aside import aside
+from runner.manifest.reader import Check, Remark, read
+from runner.manifest.rejects import reject_line, told
+from runner.manifest.sources import STANDARD_INPUT, BrokenOff, identity, open_manifest
+from runner.store.store import Store
+
+CHUNK = 1000
+TOLD_CONFLICTS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class QueuePolicy:
+    """How manifests are queued. `rejects` is the path for bad lines, None for nowhere."""
+
+    longest: int
+    strict: bool = False
+    replace: bool = False
+    recheck: bool = False
+    rejects: str | None = None
+
+
+@dataclass(slots=True)
+class Telling:
+    """Where queueing says what it meets. `queued` is told of lines read so far, a chunk at a time."""
+
+    warn: Callable[[str], None]
+    queued: Callable[[int], None] = lambda _lines: None
+    stop: Callable[[], bool] = lambda: False
+
+
+class Interrupted(RunnerError):  # noqa: N818 - it tells what happened
+    """Queueing was asked to stop between two chunks: what was added stays."""
+
+    exit_code = 3
+
+
+@dataclass(slots=True)
+class Rejects:
+    """Bad lines on their way to `<out>.rejected.jsonl`: written aside, kept only if there are any."""
+
+    path: str | None
+    reach: Reach
+    count: int = 0
+    _stack: ExitStack = field(default_factory=ExitStack)
+    _sink: BinaryIO | None = None
+
+    def add(self, bad: BadLine, file: str) -> None:
+        """Write one bad line down with its number and reason."""
+        self.count += 1
+        if self.path is None:
+            return
+        if self._sink is None:
+            self._sink = self._stack.enter_context(aside(self.path, self.reach))
+        self._sink.write(reject_line(bad, file))
+
+    def close(self) -> None:
+        """Put the file in its place."""
+        self._stack.close()
+
+
+def check_manifest(
+    path: str,
+    stdin: BinaryIO,
+    check: Check,
+    longest: int,
+    tell: Callable[[str], None],
+    seen: Callable[[JobSpec], None],
+) -> tuple[int, int]:
+    """Tell every bad line of a manifest; return how many lines were good and how many bad."""
+    good = bad = 0
+    for entry in _entries(path, stdin, check, longest):
+        match entry:
+            case JobSpec():
+                good += 1
+                seen(entry)
+            case BadLine():
+                bad += 1
+                for line in told(entry, path):
+                    tell(line)
+            case Remark():
+                for line in told(entry, path):
+                    tell(f"{line} (a warning)")
+    return good, bad
+
+
+def queue_manifest(
+    store: Store,
+    batch: Batch,
+    path: str,
+    stdin: BinaryIO,
+    check: Check,
+    policy: QueuePolicy,
+    rejects: Rejects,
+    telling: Telling,
+    *,
+    now_ms: Callable[[], int],
+    reach: Reach,
+) -> Queued:
+    """Queue one manifest into a batch; return what it came to.
+
+    An unchanged file that was queued whole and clean before is not read again. Raises
+    `Interrupted` between chunks when told to stop; `RunnerError` for a source that breaks off.
+    """
+    mark = None if path == STANDARD_INPUT else identity(path)
+    queueing = store.queueing(batch, path, replace=policy.replace)
+    if not policy.recheck and not policy.replace:
+        unchanged = queueing.skip(mark)
+        if unchanged is not None:
+            return unchanged
+    added, bad, lines, conflicts = Added(), 0, 0, 0
+    for chunk in _chunks(_entries(path, stdin, check, policy.longest)):
+        specs: list[JobSpec] = []
+        for entry in chunk:
+            match entry:
+                case JobSpec():
+                    specs.append(entry)
+                case BadLine():
+                    bad += 1
+                    rejects.add(entry, path)
+                    for line in told(entry, path):
+                        telling.warn(line)
+                case Remark():
+                    for line in told(entry, path):
+                        telling.warn(f"{line} (a warning)")
+        lines += len(specs)
+        if specs:
+            reach(Point.QUEUE_BEFORE_COMMIT)
+            more = queueing.add(specs, now_ms())
+            reach(Point.QUEUE_AFTER_COMMIT)
+            conflicts = _tell_conflicts(more, path, conflicts, telling)
+            added = replace(added + more, conflicts=())
+            telling.queued(len(specs))
+        if telling.stop():
+            raise Interrupted(
+                f"stopped while queueing {path}, {lines:,} lines in",
+                remedy="the same command goes on",
+            )
+    done = queueing.finish(mark if not bad and not conflicts else None, lines, bad)
+    return replace(
+        done,
+        new=added.new,
+        known=added.known,
+        replaced=added.replaced,
+        bad=bad,
+        conflicts=conflicts,
+    )
+
+
+def _tell_conflicts(more: Added, path: str, before: int, telling: Telling) -> int:
+    for number, conflict in enumerate(more.conflicts, before + 1):
+        if number <= TOLD_CONFLICTS:
+            telling.warn(
+                f"{path}:{conflict.line}: custom_id: '{conflict.custom_id}' is known with other "
+                f"content from {conflict.other_source}:{conflict.other_line}; nothing was changed, "
+                "use --replace to queue it anew"
+            )
+        elif number == TOLD_CONFLICTS + 1:
+            telling.warn(f"{path}: more conflicts follow; they are counted, not told")
+    return before + len(more.conflicts)
+
+
+def _entries(
+    path: str, stdin: BinaryIO, check: Check, longest: int
+) -> Iterator[JobSpec | BadLine | Remark]:
+    lines = 0
+    try:
+        with open_manifest(path, stdin) as source:
+            for entry in read(source, check, longest=longest):
+                lines = entry.line
+                yield entry
+    except BrokenOff as broken:
+        raise broken.after(lines) from None
+
+
+def _chunks(
+    entries: Iterator[JobSpec | BadLine | Remark],
+) -> Iterator[Sequence[JobSpec | BadLine | Remark]]:
+    chunk: list[JobSpec | BadLine | Remark] = []
+    for entry in entries:
+        chunk.append(entry)
+        if len(chunk) >= CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
