@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import blake2b
 from importlib.util import find_spec
 from typing import BinaryIO
@@ -469,7 +470,7 @@ class Runner:
             await anyio.sleep(self.talk.every_s)
             for batch in batches:
                 progress = await to_thread.run_sync(
-                    lambda b=batch: self.store.progress(b.id, brief=True)
+                    partial(self.store.progress, batch.id, brief=True)
                 )
                 now = time.monotonic()
                 rate = pulse.beat(now, progress.at_rest) if batch is batches[0] else 0.0

@@ -15,7 +15,7 @@ from runner.core.pacing import initial_spread, spacing
 from runner.core.waits import closure_of, gate_until
 
 FREE = 1e-4
-"""Step while no limit is known: nothing paces but the runs in flight (permits are still counted)."""
+"""Step while no limit is known: only the runs in flight pace, but permits are still counted."""
 
 FIRST = 0.02
 """Step until the first answer tells whether there are headers: ten calls are leased at most."""
@@ -40,15 +40,18 @@ class Source(StrEnum):
 class Memory:
     """What learning must remember beside the columns.
 
-    `first_at` the first call · `marks` our own calls · `seen` the headers of late · `bucket` whether
-    the server counts by a bucket · `in_row` refusals in a row · `refused_at` the last refusal, and
-    `refused_seq` the permits used by then · `closed_at`, `closed_seq` and `probe`: a closure that is being
-    probed began with that permit and is looked into every so many seconds (0: none), `probe_step` the step before it ·
-    `counted_to` the permit up to
-    which the limit was counted (-1: it was not) · `grown_at`, `growth`, `need`, `best` growing back
-    · `shown` the permits a second that the server has admitted for a whole window, `vain` the cuts
-    made far below that, `deaf_until` no cut is made · `strict`, `extra` a server
-    without any burst · `ceiling` the limit at which runs failed, `quiet_s` how long none must fail before it grows · `floor` least spread.
+    The call: `first_at` the first one's time, `marks` our own. Headers: `seen` of late and how many
+    `calls` told them, `bucket` whether the server counts by a bucket, `strict` refusals since
+    `strict_seq` of a server without any burst and the `extra` seconds a step for it, `floor` the
+    least spread, `in_row` refusals in a row.
+
+    A closure: it began with permit `closed_seq` at `closed_at` and is looked into every `probe`
+    seconds (0: it is not), `probe_step` the step before it; `counted_to` the permit up to which the
+    limit was counted (-1: it was not); the last refusal at `refused_at`, with `refused_seq` permits
+    used, the first at `base_at` with `base_seq`. Growing back: `grown_at`, `growth`, `need`, `best`.
+    Cuts that do not help: `shown` permits a second that the server has admitted, `vain` cuts made
+    far below that, `deaf_until` no cut is made. Runs that fail: `ceiling` the limit at which they
+    did, `quiet_s` how long none must before it grows.
     """
 
     first_at: float | None = None
@@ -68,6 +71,8 @@ class Memory:
     growth: float = 0.0
     need: int = 1
     best: float = 0.0
+    base_at: float = 0.0
+    base_seq: int = 0
     shown: float = 0.0
     vain: int = 0
     deaf_until: float = 0.0
@@ -119,7 +124,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A call met a 429: `at` is when the answer came, `wait` what it asks for, `chance` in [0, 1)."""
+    """A call met a 429 at `at`, that asks for a `wait`; `chance` is a fresh number in [0, 1)."""
 
     slot: float
     seq: int

@@ -31,8 +31,16 @@ LARGEST_GROWTH = 0.32
 QUIET_CALLS = 100
 """Admitted since the last refusal before anything grows: small limits would probe all day."""
 
-VAIN_CUTS = 6
-DEAF_WINDOWS = 3
+VAIN_CUTS = 4
+VAIN_BELOW = 1 / 2
+"""A cut below this part of what the server has admitted is vain."""
+
+SHOWN_AFTER = 2.0
+"""Seconds from the second cut after which what was admitted shows something; an opening burst,
+before it, shows nothing."""
+
+LONGEST_DEAF = 100.0
+DEAF_GATE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +65,13 @@ def refused_without_headers(row: Budget, event: Refused) -> Budget:
     if event.slot < row.cut_at:
         return _belated(row, event)
     if event.at < memory.deaf_until:
-        return closed(row, event.at, event.wait or 1.0, event.chance)
+        return closed(row, event.at, event.wait or DEAF_GATE, event.chance)
     if event.wait is not None:
         opens = event.at + event.wait
         return _cut(row, Closing(event.slot, event.seq, event.seq, opens, event.at, event.chance))
     probe = _next_probe(row, event)
     if not memory.probe:
-        memory = replace(
-            memory, closed_at=event.slot, closed_seq=event.seq, probe_step=row.step
-        )
+        memory = replace(memory, closed_at=event.slot, closed_seq=event.seq, probe_step=row.step)
     probing = replace(row, step=PROBE_STEP, memory=replace(memory, probe=probe))
     return closed(probing, event.at, probe, 0.0)
 
@@ -90,6 +96,8 @@ def resume_at(marks: Marks, since: float, until: float, window: float, step: flo
 def grown(row: Budget, slot: float, seq: int) -> Budget:
     """Return the row with a larger limit, if it was quiet for long enough."""
     memory, window = row.memory, row.win
+    if slot < memory.deaf_until:
+        return _grown_deaf(row, slot, seq)
     if row.lim is None or window is None or memory.probe or slot < row.closed_until:
         return row
     quiet = slot - max(row.opened_at, memory.refused_at) >= memory.need * window
@@ -98,9 +106,7 @@ def grown(row: Budget, slot: float, seq: int) -> Budget:
         return row
     least = FAST_GROWTH if row.lim < 0.9 * memory.best else GROWTH
     growth = max(memory.growth, least)
-    memory = replace(
-        memory, grown_at=slot, growth=min(2 * growth, LARGEST_GROWTH), vain=0
-    )
+    memory = replace(memory, grown_at=slot, growth=min(2 * growth, LARGEST_GROWTH), vain=0)
     return paced(replace(row, lim=row.lim * (1 + growth), memory=memory))
 
 
@@ -140,7 +146,9 @@ def _cut(row: Budget, closing: Closing) -> Budget:
         cut = _window_cut(row, closing)
         win, lim = cut.win or USUAL_WINDOW, cut.lim or 1.0
         step = spacing(lim, win, cut.spread)
-        opens = max(closing.opens, resume_at(memory.marks, closing.began - win, closing.began, win, step))
+        opens = max(
+            closing.opens, resume_at(memory.marks, closing.began - win, closing.began, win, step)
+        )
     else:
         steady = row.win is not None and not memory.bucket
         cut, opens = (_less if steady else _bucket_cut)(row, closing), closing.opens
@@ -152,9 +160,10 @@ def _window_cut(row: Budget, closing: Closing) -> Budget:
     opened = row.opened_at or (closing.began if memory.first_at is None else memory.first_at)
     cycle = closing.opens - opened
     admitted = closing.used - row.opened_seq - refused_since(memory.marks, opened)
-    if window is not None and not memory.bucket and cycle <= 1.05 * window:
-        if cycle >= 0.6 * window or admitted < 5:
-            return _less(row, closing)
+    fits = window is not None and 0.6 * window <= cycle <= 1.05 * window
+    short = window is not None and cycle < 0.6 * window and admitted < 5
+    if (fits or short) and not memory.bucket:
+        return _less(row, closing)
     cycle = rounded(cycle)
     limit = max(1.0, float(admitted))
     if row.lim is not None and window is not None:
@@ -217,21 +226,50 @@ def _reopening(row: Budget, cut: Budget, closing: Closing, opens: float) -> Budg
 
 
 def _judged(row: Budget, closing: Closing) -> Budget:
-    """Count the cuts made at less than half of what the server has shown that it admits.
+    """Count the cuts made far below what the server has shown that it admits.
 
-    So far down a refusal is hardly about our rate. After six such cuts without a quiet stretch
-    between go back to what was shown, and obey the gate alone for a while.
+    So far down a refusal is hardly about our rate: it would otherwise sink to a call a second for
+    a server that refuses one in twenty, whoever asks. After four such cuts in a row
+    go back to what was shown, and obey the gate alone for a while.
     """
     memory, window = row.memory, row.win or USUAL_WINDOW
-    if row.lim is None or closing.began - (memory.first_at or 0.0) < 2 * window:
-        return row  # an opening burst shows nothing
-    shown = max(memory.shown, own_use(row, closing.began, closing.seq) / window)
-    calm = closing.seq - memory.refused_seq >= QUIET_CALLS
-    vain = 0 if calm else memory.vain + (row.step * shown > 2)
+    if row.lim is None:
+        return row
+    if not memory.base_at:
+        memory = replace(memory, base_at=closing.began, base_seq=closing.seq)
+        return replace(row, memory=memory)
+    shown = max(memory.shown, _throughput(row, closing.began, closing.seq))
+    vain = memory.vain + 1 if shown * VAIN_BELOW * row.step > 1 else 0
     memory = replace(memory, shown=shown, vain=vain)
     if vain < VAIN_CUTS:
         return replace(row, memory=memory)
-    until = closing.now + DEAF_WINDOWS * window
-    memory = replace(memory, vain=0, deaf_until=until)
+    until = closing.now + min(LONGEST_DEAF, 10 * window)
+    memory = replace(memory, vain=0, shown=0.0, deaf_until=until, grown_at=closing.now)
     back = paced(replace(row, lim=shown * window, memory=memory))
     return closed(back, closing.now, max(0.0, closing.opens - closing.now), closing.chance)
+
+
+def _throughput(row: Budget, at: float, seq: int) -> float:
+    """Return the permits a second that were admitted in the last window, or since the base."""
+    memory, window = row.memory, row.win or USUAL_WINDOW
+    span = at - memory.base_at
+    if span >= window:
+        return own_use(row, at, seq) / window
+    admitted = seq - memory.base_seq - refused_since(memory.marks, memory.base_at)
+    return max(0, admitted) / span if span >= SHOWN_AFTER else 0.0
+
+
+def _grown_deaf(row: Budget, slot: float, seq: int) -> Budget:
+    """Grow although calls are refused, for as long as more are admitted for it."""
+    memory, window = row.memory, row.win or USUAL_WINDOW
+    if row.lim is None or slot - memory.grown_at < 0.6 * window:
+        return row
+    admitted = _throughput(row, slot, seq)
+    memory = replace(memory, grown_at=slot, shown=max(memory.shown, admitted))
+    limit = row.lim
+    if limit < 1.5 * admitted * window:
+        limit *= 1 + LARGEST_GROWTH
+    elif limit > 2 * admitted * window:
+        # Half of it is refused or waits at the gate: it was about our rate after all.
+        limit, memory = max(1.0, admitted * window), replace(memory, deaf_until=0.0)
+    return paced(replace(row, lim=limit, memory=memory))

@@ -88,6 +88,7 @@ _OURS = ("ai", "AIMessage", "assistant")
 _BESIDE = frozenset({"custom_id", "thread_id", "thread"})
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\Z", re.IGNORECASE)
 _URL = re.compile(r"(?:/v1)?/threads/([^/?#]+)/runs\Z")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _PLACE = re.compile(r"/threads/([^/?#]+)/runs/([^/?#]+)")
 _NULL = Raw(b"null")
 
@@ -252,7 +253,7 @@ class LangGraph:
     def _checked(
         self, beside: RawFields, fields: RawFields, body: bytes, path: str, *, lenient: bool
     ) -> Accepted | list[Complaint]:
-        thread_id = decoded(beside["thread_id"]) if "thread_id" in beside else None
+        thread_id = _thread_id(beside.get("thread_id", b"null"))
         thread = beside.get("thread", b"null").strip()
         found = _wrong_thread_id(thread_id, "url" if path else "thread_id")
         found += [] if thread == b"null" else _wrong_thread(thread, thread_id)
@@ -494,10 +495,19 @@ def read_run(body: bytes, tag: Tag) -> Run:
     )
 
 
+def _thread_id(raw: bytes) -> Json:
+    if _UUID.fullmatch(raw[1:-1].decode("ascii", "replace")) and raw[:1] == b'"':
+        return raw[1:-1].decode()
+    value: Json = json.loads(raw)
+    return value
+
+
 def _wrong_thread_id(thread_id: Json, path: str) -> list[Found]:
     if thread_id is None or (isinstance(thread_id, str) and _UUID.match(thread_id)):
         return []
     found = faults(thread_id, ThreadId, path)
+    if isinstance(thread_id, str) and _SURROGATE.search(thread_id):
+        found.append(Found(path, f"the thread id {thread_id!a} has half a character"))
     if not found:
         # A server of this shape may have ids of another: --lenient sends it.
         found.append(Found(path, f"the thread id {quoted(thread_id)} is no UUID", unknown=True))
@@ -510,7 +520,7 @@ def _wrong_thread(thread: bytes, thread_id: Json) -> list[Found]:
     try:
         _THREAD.decode(thread)
     except (msgspec.DecodeError, RecursionError):
-        return faults(decoded(thread), Thread, "thread", _IN_THREAD)
+        return faults(json.loads(thread), Thread, "thread", _IN_THREAD)
     return []
 
 
@@ -523,7 +533,9 @@ def _walked(body: bytes, path: str) -> tuple[str, list[Found]]:
     if not isinstance(parsed, dict):
         return "", [Found(path, "is no JSON object")]
     assistant_id = parsed.get("assistant_id")
-    return str(assistant_id), faults(parsed, CreateRun, path, _notes(path))
+    # A lone surrogate is JSON by its grammar, and nothing that a lane's row could hold.
+    lane = str(assistant_id).encode("utf-8", "replace").decode()
+    return lane, faults(parsed, CreateRun, path, _notes(path))
 
 
 def _notes(path: str) -> dict[str, str]:

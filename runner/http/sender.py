@@ -84,7 +84,11 @@ async def drive(
     told of every answer, so that its headers can be learned from.
     """
     with closing(flow):
-        call = next(flow)
+        try:
+            call = next(flow)
+        except unreadable as trouble:
+            # A flow that this dialect does not have: nothing was asked, so nothing was answered.
+            return Failed(Call("GET", ""), Silence(sent=False, why="guard"), str(trouble))
         while True:
             answer = await sender.send(call, timeout_s=timeout_s, guard=guard)
             if heard is not None:

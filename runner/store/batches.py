@@ -41,8 +41,8 @@ _NEW_BATCH = text(
     """
     INSERT INTO batch (name, uid, dialect, base_url, origin, options, weight, tag, made_ms,
         queued_whole, look_first, stopped, blocked_since_ms, wait_ms, lateness_ms)
-    VALUES (:name, :uid, :dialect, :base_url,
-        (SELECT id FROM origin WHERE base_url = :base_url), :options, :weight, :tag, :made_ms,
+    VALUES (:name, :uid, :dialect, CAST(:base_url AS VARCHAR),
+        (SELECT id FROM origin WHERE base_url = CAST(:base_url AS VARCHAR)), :options, :weight, :tag, :made_ms,
         FALSE, FALSE, '', 0, 0, 0)
     ON CONFLICT (name) DO NOTHING
     """
@@ -100,13 +100,13 @@ def begin(
 def named(connection: Connection, name: str) -> Batch | None:
     """Return the batch of that name."""
     row = connection.execute(_ALL.where(_B.name == name)).one_or_none()
-    return None if row is None else _batch(row._tuple())  # noqa: SLF001 - public in 2.0 and 2.1
+    return None if row is None else _batch(tuple(row))
 
 
 def every(connection: Connection) -> list[Batch]:
     """Return all batches, the oldest first."""
     rows = connection.execute(_ALL.order_by(_B.id))
-    return [_batch(row._tuple()) for row in rows]  # noqa: SLF001 - public in 2.0 and 2.1
+    return [_batch(tuple(row)) for row in rows]
 
 
 def change(connection: Connection, batch_id: int, changes: Mapping[str, int | str | bool]) -> None:

@@ -216,7 +216,7 @@ def _take(connection: Connection, me: str, ids: Sequence[int]) -> list[Job]:
         some = list(ids[start : start + 1000])
         connection.execute(_TAKE, {"me": me, "ids": some})
         rows = connection.execute(_CARRIED, {"ids": some})
-        jobs += [_job(row._tuple()) for row in rows]  # noqa: SLF001 - the public way in 2.0 and 2.1
+        jobs += [_job(tuple(row)) for row in rows]
     return jobs
 
 

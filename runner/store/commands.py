@@ -5,6 +5,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -12,8 +13,13 @@ from sqlalchemy import Connection
 from runner.core.model import JobState
 from runner.core.outcome import Outcome
 from runner.core.progress import Progress
-from runner.store import give_back, outcomes, reads
+from runner.store import batch_scan, budgets, find, give_back, outcomes, reads
+from runner.store.budgets import Ahead, BudgetRow, Changed, Leased
+from runner.store.cancel import Cancelled, cancel
+from runner.store.find import Found
 from runner.store.record import Now
+from runner.store.retry import USUAL, Retried, Wanted, retry
+from runner.store.tables import NUMBER
 
 T = TypeVar("T")
 
@@ -28,6 +34,10 @@ class Commands(ABC):
     @abstractmethod
     def _write(self, verb: Callable[[Connection], T]) -> T:
         """Run a verb as one transaction in the writer's thread; it may run more than once."""
+
+    @abstractmethod
+    def _lightly(self, verb: Callable[[Connection], T], *, whole: bool = False) -> T:
+        """Run a verb whose writes need not survive a power cut; `whole`: as one transaction."""
 
     @abstractmethod
     def _now(self) -> Now:
@@ -60,6 +70,56 @@ class Commands(ABC):
             self._read, batch_id, states=states, statuses=statuses, at_rest_only=at_rest_only
         )
 
+    def find(self, custom_id: str, batch_id: int | None = None) -> list[Found]:
+        """Return the jobs of that name, in one batch or in all, with all that is known of them."""
+        return self._read(
+            lambda connection: find.find(connection, custom_id, batch_id, self._now().clock_ms)
+        )
+
+    # what a person commands
+
+    def retry(
+        self,
+        batch_id: int,
+        *,
+        states: frozenset[JobState] = USUAL,
+        statuses: frozenset[str] = frozenset(),
+        codes: frozenset[str] = frozenset(),
+        only: frozenset[str] = frozenset(),
+        even_in_doubt: bool = False,
+    ) -> Retried:
+        """Put jobs at rest back to queued as their next generation; empty filters ask nothing.
+
+        Jobs that succeeded only where `only` names them, jobs in doubt only with `even_in_doubt`.
+        Transactions of 1,000 jobs: given again after a kill it goes on where it was.
+        """
+        wanted = Wanted(states, statuses, codes, bool(only), even_in_doubt)
+        numbers = sorted(NUMBER[state] for state in wanted.all_states if state.at_rest)
+        total = Retried(unknown=self._unknown(batch_id, only))
+        for ids in self._ids(batch_id, only, numbers):
+            total += self._write(partial(retry, ids=ids, wanted=wanted))
+        return total
+
+    def cancel(self, batch_id: int, *, only: frozenset[str] = frozenset()) -> Cancelled:
+        """Cancel a batch's jobs that are not at rest, or those of them that `only` names.
+
+        What nobody holds ends at once; the others are asked to, and their workers end them.
+        """
+        total = Cancelled(unknown=self._unknown(batch_id, only))
+        for ids in self._ids(batch_id, only, (0, 1, 2)):
+            total += self._write(partial(cancel, ids=ids, wall_ms=self._now().wall_ms))
+        return total
+
+    def _ids(
+        self, batch_id: int, only: frozenset[str], states: Sequence[int]
+    ) -> Iterator[list[int]]:
+        if only:
+            return batch_scan.named(self._read, batch_id, only)
+        return batch_scan.in_states(self._read, batch_id, states)
+
+    def _unknown(self, batch_id: int, only: frozenset[str]) -> tuple[str, ...]:
+        return self._read(lambda connection: batch_scan.unknown(connection, batch_id, only))
+
     # what a worker asks about its jobs
 
     def noted(self, job_id: int, generation: int) -> str:
@@ -86,3 +146,59 @@ class Commands(ABC):
             give_back.give_back(connection, worker, jobs, now_ms=now.clock_ms, wall_ms=now.wall_ms)
 
         self._write(verb)
+
+    # budgets: seconds on the database's clock, on a connection of their own
+
+    def budget(self, account: str, kind: str, *, step: float) -> int:
+        """Return the number of an account's budget; made with this step where it is missing."""
+        return self._lightly(lambda connection: budgets.made(connection, account, kind, step))
+
+    def budget_look(self, budget_id: int) -> BudgetRow:
+        """Return a budget's row and the database's clock."""
+        return self._lightly(lambda connection: budgets.look(connection, budget_id))
+
+    def budgets(self) -> list[BudgetRow]:
+        """Return all budgets, by account and kind."""
+        return self._lightly(budgets.every)
+
+    def budget_lease(
+        self, budget_id: int, n: float, *, hold: float, horizon: float, clamp: float
+    ) -> Leased | None:
+        """Lease n permits one step apart, none before now + `hold`; None: too far ahead."""
+        ahead = Ahead(hold, horizon, clamp)
+        return self._lightly(lambda connection: budgets.lease(connection, budget_id, n, ahead))
+
+    def budget_lease_two(
+        self, tokens_id: int, tokens: float, tokens_ahead: Ahead, creates_id: int, ahead: Ahead
+    ) -> tuple[Leased, Leased] | None:
+        """Lease tokens and one create, both or neither; the later of the two slots counts."""
+
+        def verb(connection: Connection) -> tuple[Leased, Leased]:
+            reserved = budgets.lease(connection, tokens_id, tokens, tokens_ahead)
+            create = reserved and budgets.lease(connection, creates_id, 1, ahead)
+            if reserved is None or create is None:
+                raise _TooFarAheadError
+            return reserved, create
+
+        try:
+            return self._lightly(verb, whole=True)
+        except _TooFarAheadError:
+            return None
+
+    def budget_close(self, budget_id: int, for_s: float, why: str) -> None:
+        """Shut a budget's gate for everybody; one that is shut for longer stays so."""
+        self._lightly(lambda connection: budgets.close(connection, budget_id, for_s, why))
+
+    def budget_correct(self, budget_id: int, seconds: float) -> None:
+        """Move the first free slot by what a reservation was too small."""
+        self._lightly(lambda connection: budgets.correct(connection, budget_id, seconds))
+
+    def budget_save(self, budget_id: int, version: int, **columns: Changed) -> bool:
+        """Write what was learned, if nobody has since that version."""
+        return self._lightly(
+            lambda connection: budgets.save(connection, budget_id, version, columns)
+        )
+
+
+class _TooFarAheadError(Exception):
+    """One of two leases was refused: the other is rolled back."""

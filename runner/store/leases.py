@@ -127,15 +127,6 @@ _CLOSED = text(
     WHERE id IN :ids AND state = 1 AND clock_closed_ms = 0
     """
 ).bindparams(bindparam("ids", expanding=True))
-_GIVEN_BACK = text(
-    """
-    UPDATE job SET worker = NULL, token = token + 1,
-        clock_closed_ms = CASE WHEN state = 1 AND clock_closed_ms = 0 THEN :now_ms
-            ELSE clock_closed_ms END,
-        doubted = CASE WHEN state = 1 AND clock_closed_ms = 0 THEN 1 ELSE doubted END
-    WHERE id = :id AND token = :token AND worker = :me
-    """
-)
 _FREED = text("UPDATE job SET worker = NULL, token = token + 1 WHERE id IN :ids").bindparams(
     bindparam("ids", expanding=True)
 )
@@ -212,12 +203,3 @@ def free(
         connection.execute(_CLOSED, {"ids": ids, "now_ms": now_ms, "presumed": int(presumed)})
     connection.execute(_FREED, {"ids": ids})
     return counts
-
-
-def give_back(
-    connection: Connection, me: str, held: Sequence[tuple[int, int]], now_ms: int
-) -> None:
-    """Let go of jobs, named by id and token, that a worker holds and nobody carries."""
-    rows = [{"id": job_id, "token": token, "me": me, "now_ms": now_ms} for job_id, token in held]
-    if rows:
-        connection.execute(_GIVEN_BACK, rows)

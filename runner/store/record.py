@@ -10,12 +10,10 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Executable,
     Integer,
     bindparam,
     case,
@@ -44,12 +42,11 @@ from runner.core.moves import (
     Threaded,
 )
 from runner.core.states import Event, step
+from runner.store.prepared import Binds, Prepared, Value
 from runner.store.sums import note_settled
 from runner.store.tables import JOB, NUMBER
 from runner.store.tally import Deltas, change, moved
 from runner.store.turns import GRANT
-
-Binds: TypeAlias = dict[str, int | str | bytes | None]
 
 QUEUED, SUBMITTING, RUNNING = JobState.QUEUED, JobState.SUBMITTING, JobState.RUNNING
 
@@ -251,6 +248,10 @@ _RESTS: dict[JobState, tuple[Event, Event]] = {
 }
 
 
+_AGAINS, _FORGETTING, _GRANTS = Prepared(_AGAIN), Prepared(_FORGET_RUN), Prepared(GRANT)
+_EVIDENCE, _OUTPUTS, _ENDINGS = Prepared(ATTEMPTED), Prepared(_ACTED), Prepared(_ENDED)
+
+
 def after(move: Move, held: Held) -> JobState:
     """Return the state that a move leads to; `ImpossibleError` where the table has no such step."""
     if isinstance(move, Settle):
@@ -266,7 +267,7 @@ def check(move: Move) -> None:
         after(move, move.held)
 
 
-def _fits(held: Held) -> Binds:
+def _fits(held: Held) -> dict[str, Value]:
     return {
         "h_id": held.job_id,
         "h_generation": held.generation,
@@ -315,7 +316,7 @@ def _outcome(move: Settle, now: Now) -> Binds:
     return {
         "job_id": move.held.job_id,
         "generation": move.held.generation,
-        "status": move.status,
+        "status": str(move.status),
         "run": move.run or None,
         "error": _error(move.error) or None,
         "http_status": move.http_status,
@@ -348,15 +349,15 @@ class Sheet:
 
     def write(self, connection: Connection, wall_ms: int) -> None:
         """Write all of it, the counts last."""
-        for statement, rows in (
-            (ATTEMPTED, self.attempts),
-            (_ACTED, self.outputs),
-            (_ENDED, self.outcomes),
-            (_FORGET_RUN, self.forgotten),
-            (GRANT, self.rested),
+        for prepared, rows in (
+            (_EVIDENCE, self.attempts),
+            (_OUTPUTS, self.outputs),
+            (_ENDINGS, self.outcomes),
+            (_FORGETTING, self.forgotten),
+            (_GRANTS, self.rested),
         ):
             if rows:
-                connection.execute(statement, rows)
+                prepared.run(connection, rows)
         note_settled(connection, self.settles, wall_ms)
         change(connection, self.deltas)
 
@@ -366,16 +367,16 @@ class Sheet:
             moved(self.deltas, held.batch_id, (held.state, ""), (state, status))
 
 
-_STATEMENTS: dict[type, Executable] = {
-    Threaded: _THREADED,
-    Intend: _INTEND,
-    Doubt: _DOUBT,
-    Requeue: _REQUEUE,
-    Postpone: _POSTPONE,
-    Created: _CREATED,
-    Acted: _STILL_HELD,
-    Settle: _SETTLE,
-    GiveBack: _GIVE_BACK,
+_STATEMENTS: dict[type, Prepared] = {
+    Threaded: Prepared(_THREADED),
+    Intend: Prepared(_INTEND),
+    Doubt: Prepared(_DOUBT),
+    Requeue: Prepared(_REQUEUE),
+    Postpone: Prepared(_POSTPONE),
+    Created: Prepared(_CREATED),
+    Acted: Prepared(_STILL_HELD),
+    Settle: Prepared(_SETTLE),
+    GiveBack: Prepared(_GIVE_BACK),
 }
 
 
@@ -408,7 +409,7 @@ def _binds(move: Move, now: Now) -> Binds:
             binds["p_double"] = int(move.possible_double)
         case Settle():
             binds["p_state"] = NUMBER[move.state]
-            binds["p_status"] = move.status
+            binds["p_status"] = str(move.status)
             binds["p_wall"] = now.wall_ms
             binds["p_run_id"] = move.run_id or None
             binds["p_double"] = int(move.possible_double)
@@ -513,13 +514,10 @@ def write_group(
 def _write_all(connection: Connection, moves: Sequence[Move], now: Now, sheet: Sheet) -> bool:
     again = [move for move in moves if isinstance(move, Settle) and move.again]
     plain = [move for move in moves if not (isinstance(move, Settle) and move.again)]
-    for statement, some in ((_STATEMENTS[type(moves[0])], plain), (_AGAIN, again)):
+    for prepared, some in ((_STATEMENTS[type(moves[0])], plain), (_AGAINS, again)):
         if not some:
             continue
-        # The sum over all parameter sets: right in sqlite3 and psycopg (performance.md section C).
-        if connection.execute(statement, [_binds(move, now) for move in some]).rowcount != len(
-            some
-        ):
+        if prepared.run(connection, [_binds(move, now) for move in some]) != len(some):
             return False
         for move in some:
             _follow(move, now, sheet)
@@ -528,12 +526,12 @@ def _write_all(connection: Connection, moves: Sequence[Move], now: Now, sheet: S
 
 def _write_one(connection: Connection, move: Move, now: Now, sheet: Sheet) -> bool:
     if isinstance(move, Settle) and move.again:
-        if connection.execute(_AGAIN, _binds(move, now)).rowcount == 1:
+        if _AGAINS.run(connection, [_binds(move, now)]) == 1:
             _follow(move, now, sheet)
             return True
         # Cancelled meanwhile: it rests with the end that it had.
         move = replace(move, again=False)
-    if connection.execute(_STATEMENTS[type(move)], _binds(move, now)).rowcount == 1:
+    if _STATEMENTS[type(move)].run(connection, [_binds(move, now)]) == 1:
         _follow(move, now, sheet)
         return True
     return isinstance(move, Requeue) and _cancel_instead(connection, move, now, sheet)

@@ -19,13 +19,14 @@ from runner.core.batch import Batch
 from runner.core.model import Job, Proofs
 from runner.core.moves import Move
 from runner.core.points import Point, Reach, pass_by
-from runner.store import batches, claim, evidence, leases, locks, opening
+from runner.store import batches, claim, leases, locks, opening
 from runner.store.add import Queueing
 from runner.store.claim import Left, Want
 from runner.store.clock import Clock, MachineClock, boot_id
 from runner.store.commands import Commands
 from runner.store.engine import Engines, Patience
 from runner.store.leases import Enlisted, TakenOver
+from runner.store.light import LightWriter
 from runner.store.place import place_of
 from runner.store.record import Now, check
 from runner.store.taking_over import TakeOver
@@ -53,6 +54,7 @@ class Store(Commands):
         self._boot = boot_id()
         self._host = socket.gethostname()
         self._rng = Random()
+        self._light = LightWriter(engines.place, tell)
         self._writer = Writer(engines, self._now, reach, tell)
 
     @classmethod
@@ -121,6 +123,7 @@ class Store(Commands):
     def close(self) -> None:
         """Commit what is queued, and let go of the database; a second time does nothing."""
         self._writer.close()
+        self._light.close()
         opening.tidy(self._engines)
         self._engines.dispose()
         for lock in self._locks.values():
@@ -310,10 +313,6 @@ class Store(Commands):
         """Return the ids and tokens of the jobs that a worker holds, in the order of ids."""
         return self._write(lambda connection: claim.held_by(connection, me))
 
-    def give_back(self, me: str, held: Sequence[tuple[int, int]]) -> None:
-        """Let go of jobs, named by id and token, that `me` holds and nobody carries."""
-        self._write(lambda connection: leases.give_back(connection, me, held, self.now_ms()))
-
     def next_due_ms(self, batch_ids: Sequence[int]) -> int | None:
         """Return when the first delayed job of these batches may go, on `now_ms`'s clock."""
         return self._read(lambda connection: claim.next_due_ms(connection, batch_ids))
@@ -321,24 +320,6 @@ class Store(Commands):
     def left(self, batch_ids: Sequence[int], me: str = "") -> Left:
         """Count the jobs of these batches that are not at rest, and those that others hold."""
         return self._read(lambda connection: claim.left(connection, batch_ids, me))
-
-    # what is written down of one job
-
-    def noted(self, job_id: int, generation: int) -> str:
-        """Return the first run id that an attempt of a generation saw, or ""."""
-        return self._write(lambda connection: evidence.noted(connection, job_id, generation))
-
-    def known_runs(self, job_id: int) -> frozenset[str]:
-        """Return the ids of all runs of a job that the store knows."""
-        return self._write(lambda connection: evidence.known_runs(connection, job_id))
-
-    def outputs(self, job_id: int, generation: int) -> dict[str, str]:
-        """Return the tool outputs that were computed so far, by call id."""
-        return self._write(lambda connection: evidence.outputs(connection, job_id, generation))
-
-    def asked(self, me: str) -> list[int]:
-        """Return the jobs of a worker that a person wants cancelled."""
-        return self._write(lambda connection: evidence.asked(connection, me))
 
     # how verbs run
 
@@ -372,6 +353,12 @@ class Store(Commands):
                     return verb(connection)
             except DBAPIError as error:
                 patience.wait(error)
+
+    def _lightly(self, verb: Callable[[Connection], T], *, whole: bool = False) -> T:
+        """Run a verb in the caller's thread whose writes need not survive a power cut."""
+        if self._engines.place.in_memory:
+            return self._write(verb)
+        return self._light.run(verb, whole=whole)
 
     def _set_offset(self) -> None:
         self._offset_ms = self._write(

@@ -96,6 +96,11 @@ def note_settled(connection: Connection, settles: Sequence[Settle], wall_ms: int
     _count(connection, causes, messages)
 
 
+def note_ended(connection: Connection, batch_id: int, wall_ms: int) -> None:
+    """Note that jobs of a batch ended without a run."""
+    _spend(connection, batch_id, (), sign=1, earlier=0, last_ms=wall_ms)
+
+
 def note_undone(connection: Connection, batch_id: int, ends: Iterable[Undone]) -> None:
     """Take back ends whose jobs go on: their tokens become earlier ones, their causes go."""
     usages: list[Usage] = []

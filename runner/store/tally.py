@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from sqlalchemy import Connection, text
 
 from runner.core.model import JobState
+from runner.store.prepared import Binds, Prepared
 from runner.store.tables import NUMBER
 
 Deltas = Counter[tuple[int, int, str]]
@@ -18,6 +19,9 @@ _CHANGE = text(
     ON CONFLICT (batch_id, state, status) DO UPDATE SET jobs = tally.jobs + excluded.jobs
     """
 )
+
+
+_CHANGES = Prepared(_CHANGE)
 
 
 def moved(
@@ -34,10 +38,10 @@ def change(connection: Connection, deltas: Mapping[tuple[int, int, str], int]) -
     On PostgreSQL all workers of a batch meet at these rows: in one order they cannot deadlock, and
     last they hold the rows for the length of a commit.
     """
-    rows = [
+    rows: list[Binds] = [
         {"batch_id": batch_id, "state": state, "status": status, "jobs": jobs}
         for (batch_id, state, status), jobs in sorted(deltas.items())
         if jobs
     ]
     if rows:
-        connection.execute(_CHANGE, rows)
+        _CHANGES.run(connection, rows)

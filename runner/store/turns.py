@@ -4,11 +4,10 @@
 blocked. A job at rest has `blocked` = 0. Jobs with a thread of their own take no turns.
 """
 
+import json
 from collections.abc import Collection, Iterable
 
-from sqlalchemy import Connection, bindparam, text
-
-from runner.core.model import Json
+from sqlalchemy import Connection, text
 
 GRANT = text(
     """
@@ -46,22 +45,22 @@ _GRANT_THREAD = text(
     """
 )
 
-_BUSY = text(
+# A list as one value, not a parameter a name: the text stays the same for any number of threads.
+BUSY = text(
     """
     SELECT thread_id FROM job
-    WHERE origin = :origin AND thread_id IN :threads
+    WHERE origin = :origin AND thread_id IN (SELECT value FROM json_each(:threads))
     AND state < 3 AND blocked = 0 AND own_thread = 0
     """
-).bindparams(bindparam("threads", expanding=True))
-
+)
 _BUSY_SHARED = text(
     """
     SELECT thread_id FROM job
-    WHERE origin = :origin AND thread_id IN :threads
+    WHERE origin = :origin AND thread_id = ANY(:threads)
     AND state < 3 AND blocked = 0 AND own_thread = 0
     FOR SHARE
     """
-).bindparams(bindparam("threads", expanding=True))
+)
 
 _ALONE = text("SELECT pg_advisory_xact_lock(7235, :origin)")
 
@@ -80,15 +79,13 @@ def busy(connection: Connection, origin: int, threads: Collection[str]) -> set[s
     """Return which of these threads have an open job that is not blocked."""
     if not threads:
         return set()
+    if connection.dialect.name != "postgresql":
+        names = json.dumps(list(threads))
+        return set(connection.scalars(BUSY, {"origin": origin, "threads": names}))
     # FOR SHARE: a settle of the job that has the turn must come before this look or after our
     # commit, else it would find nobody waiting and our job would wait for ever.
-    look = _BUSY_SHARED if connection.dialect.name == "postgresql" else _BUSY
-    found: set[str] = set()
-    names = sorted(threads)
-    for start in range(0, len(names), 1000):
-        binds: dict[str, Json] = {"origin": origin, "threads": list(names[start : start + 1000])}
-        found.update(connection.scalars(look, binds))
-    return found
+    binds = {"origin": origin, "threads": sorted(threads)}
+    return set(connection.scalars(_BUSY_SHARED, binds))
 
 
 def grant(connection: Connection, origin: int, threads: Iterable[str]) -> None:

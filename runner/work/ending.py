@@ -77,6 +77,10 @@ async def settle(bench: Bench, carried: Carried, run: Run) -> None:
     event, error = EVENTS[run.kind], run.error
     if carried.unanswered is not None and run.kind is Kind.CANCELLED:
         event, error = Event.ENDED_BADLY, carried.unanswered
+    stopped = carried.cancel_asked or carried.cancel_sent or run.status == "cancelled"
+    if run.kind is Kind.CANCELLED and not stopped:
+        # LangGraph says `interrupted` of a cancel and of a graph that paused: only ours is a cancel.
+        event = Event.ENDED_BADLY
     state = step(carried.state, event)
     move = Settle(
         carried.held(),

@@ -6,15 +6,24 @@ The lease is the statement of the store's budgets, in words; the rest is the cod
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import count
 from random import Random
 from typing import Literal
 
-from runner.core.budget import Answered, Budget, Refused
+from runner.core.budget import Answered, Budget, Event, Measured, Refused
 from runner.core.learning import learn
 from runner.core.limits import Limits
-from runner.core.pacing import Lease, Look, Repair, late, lateness_allowed, next_move
+from runner.core.pacing import (
+    Lease,
+    Look,
+    Repair,
+    Wait,
+    late,
+    lateness_allowed,
+    next_move,
+    spread_of,
+)
 
 Tells = Literal["headers", "retry-after", "nothing"]
 
@@ -59,10 +68,8 @@ class Server:
         """Return whether it is admitted, the wait if not, and what the headers would say."""
         if self.kind == "bucket":
             return self._bucket(now)
-        if self.kind == "log":
-            start = now - self.window
-        else:
-            start = now - (now + self.phase) % self.window
+        passed = self.window if self.kind == "log" else (now + self.phase) % self.window
+        start = now - passed
         while self.hits and self.hits[0] <= start:
             self.hits.popleft()
         admitted = len(self.hits) < self.limit
@@ -104,7 +111,10 @@ class World:
     concurrency: int = 200
     run_s: float = 0.3
     sent: list[Sent] = field(default_factory=list)
-    changes: list[tuple[float, Callable[[Server], None]]] = field(default_factory=list)
+    displaced: list[float] = field(default_factory=list)
+
+    def learn(self, event: Event) -> None:
+        self.row.budget = learn(self.row.budget, event)
 
     def latency(self) -> float:
         if self.far:
@@ -123,16 +133,11 @@ class World:
         def leasing(now: float) -> None:
             nonlocal flight
             ready = min(self.concurrency, ceiling) - flight
-            move = next_move(
-                self.row.look(now),
-                ready,
-                processes=self.processes,
-                jumped=False,
-                chance=self.rng.random(),
-            )
-            if isinstance(move, Repair):
-                raise AssertionError("the clock was never set")
-            if not isinstance(move, Lease):
+            chance = self.rng.random()
+            look = self.row.look(now)
+            move = next_move(look, ready, processes=self.processes, jumped=False, chance=chance)
+            assert not isinstance(move, Repair), "the clock was never set"
+            if isinstance(move, Wait):
                 at(now + max(0.001, move.seconds if ready else 0.02), leasing)
                 return
             leased = self.row.lease(now, move)
@@ -163,26 +168,31 @@ class World:
             def arrive(now: float) -> None:
                 admitted, wait, limits = self.server.call(now)
                 self.sent.append(Sent(slot, now, admitted))
-                at(now + self.latency(), answering(slot, seq, admitted, now, wait, limits))
+                told = limits if self.server.tells == "headers" else None
+                heard = admit(slot, seq, told) if admitted else refuse(slot, seq, wait, told)
+                at(now + self.latency(), heard)
 
             return arrive
 
-        def answering(
-            slot: float, seq: int, admitted: bool, arrived: float, wait: float, limits: Limits
+        def admit(slot: float, seq: int, told: Limits | None) -> Callable[[float], None]:
+            def answer(now: float) -> None:
+                self.learn(Answered(slot, seq, (slot + now) / 2, told))
+                self.displaced.append(now - slot)
+                if len(self.displaced) % 100 == 0 and self.row.budget.win:
+                    spread = spread_of(self.displaced, self.row.budget.win)
+                    self.learn(Measured(spread))
+                at(now + self.run_s, ended)
+
+            return answer
+
+        def refuse(
+            slot: float, seq: int, wait: float, told: Limits | None
         ) -> Callable[[float], None]:
             def answer(now: float) -> None:
                 nonlocal flight
-                told = limits if self.server.tells == "headers" else None
-                if admitted:
-                    event = Answered(slot, seq, (slot + now) / 2, told)
-                    self.row.budget = learn(self.row.budget, event)
-                    at(now + self.run_s, ended)
-                else:
-                    flight -= 1
-                    hint = None if self.server.tells == "nothing" else wait
-                    self.row.budget = learn(
-                        self.row.budget, Refused(slot, seq, now, hint, self.rng.random(), told)
-                    )
+                flight -= 1
+                hint = None if self.server.tells == "nothing" else wait
+                self.learn(Refused(slot, seq, now, hint, self.rng.random(), told))
 
             return answer
 
@@ -198,8 +208,6 @@ class World:
             at(0.013 * k, leasing)
         for when in rival:
             at(when, rivals)
-        for when, change in self.changes:
-            at(when, lambda _now, change=change: change(self.server))
         while heap and heap[0][0] < until:
             now, _, what = heapq.heappop(heap)
             what(now)

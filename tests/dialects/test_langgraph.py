@@ -115,6 +115,16 @@ def test_what_would_break_the_promise_is_refused(
     assert complaints(DIALECT, line).keys() == {field_name}
 
 
+def test_half_a_character_is_sent_on_in_a_value_and_refused_in_a_thread_id() -> None:
+    # JSON's grammar allows a lone surrogate, and msgspec does not.
+    line = b'{"assistant_id":"\\ud800","input":"\\ud800","thread":{"metadata":{"a":"\\ud800"}}}'
+    line_accepted = accepted(DIALECT, line)
+    assert line_accepted.body == b'{"assistant_id":"\\ud800","input":"\\ud800"}'
+    assert line_accepted.lane == "?"
+    line = b'{"assistant_id":"a","thread_id":"\\ud800"}'
+    assert complaints(DIALECT, line, lenient=True).keys() == {"thread_id"}
+
+
 def test_a_lenient_check_sends_what_it_does_not_know() -> None:
     line = {"assistant_id": "a", "brand_new": 1.0, "thread_id": "thread-7"}
     line_accepted = accepted(DIALECT, line, lenient=True)

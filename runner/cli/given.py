@@ -1,0 +1,50 @@
+"""What commands share of their words, and how the command that was given is said again."""
+
+import io
+import re
+import shlex
+import sys
+from typing import Annotated, BinaryIO
+
+import typer
+
+from runner.config import Settings
+
+Manifests = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="MANIFEST…", help="JSONL files, plain, .gz or .zst; - for standard input."
+    ),
+]
+OneBatch = Annotated[
+    str | None,
+    typer.Argument(metavar="[BATCH]", help="The batch; may be left out where there is one only."),
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option("--only", metavar="CUSTOM_ID", help="Only these jobs.", show_default=False),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+
+_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*@|((?:^|[?&])password=)[^&\s]*")
+
+
+def standard_input() -> BinaryIO:
+    """Return stdin's bytes; none where the caller closed it."""
+    return sys.stdin.buffer if sys.stdin is not None else io.BytesIO()
+
+
+def again() -> str:
+    """Return the command as it was given, to be pasted; a password in a URL is left out."""
+    return _without_password(shlex.join(["runner", *sys.argv[1:]]))
+
+
+def at(settings: Settings) -> str:
+    """Return " --db X" where another command must be told of the database, else ""."""
+    if settings.sources.get("db") in ("--db", "default") and settings.db != "runner.db":
+        return f" --db {shlex.quote(_without_password(settings.db))}"
+    return ""
+
+
+def _without_password(text: str) -> str:
+    return _PASSWORD.sub(lambda found: f"{found[1]}***@" if found[1] else f"{found[2]}***", text)

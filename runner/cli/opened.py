@@ -1,0 +1,40 @@
+"""An app and a teller for one command, closed and silent again at its end."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from runner.cli.talk import Teller, is_terminal, manner_of, standard_error
+from runner.config import Settings
+
+if TYPE_CHECKING:
+    from runner.app import Runner
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[tuple["Runner", Teller]]:
+    """Give an app with these settings, which talks through the teller."""
+    from runner.app import Runner, Talk
+
+    teller = teller_of(settings)
+    talk = Talk(warn=teller.warn, tick=teller.tick, every_s=teller.manner.every_s)
+    try:
+        with Runner(settings, talk=talk) as runner:
+            yield runner, teller
+    finally:
+        teller.rest()
+
+
+def teller_of(settings: Settings) -> Teller:
+    """Return what talks on stderr under these settings."""
+    from runner.app import wall_s
+
+    stream = standard_error()
+    manner = manner_of(settings, terminal=is_terminal(stream))
+    return Teller(stream, manner, time.monotonic, wall_s, _columns)
+
+
+def _columns() -> int:
+    return shutil.get_terminal_size((80, 24)).columns

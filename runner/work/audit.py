@@ -1,0 +1,137 @@
+"""Asking the server for the runs of every thread of a batch, and comparing: `runner audit`."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import anyio
+from anyio import to_thread
+
+from runner.core.audit import Audited, Finding, ThreadSeen, Trouble, compare
+from runner.core.call import Reply, Silence
+from runner.core.model import Kind, Run
+from runner.dialects.dialect import UnreadableError
+from runner.http.sender import Failed, drive
+from runner.store.store import Store
+from runner.work.carried import Assignment
+
+AT_ONCE = 32
+CHUNK = 500
+TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPolicy:
+    """What an audit may change: nothing, unless asked. Seconds."""
+
+    adopt: bool = False
+    cancel_doubles: bool = False
+    timeout_s: float = 60.0
+    quiet_s: float = 15.0
+
+
+async def audit(
+    store: Store, assignment: Assignment, policy: AuditPolicy, tell: Callable[[str], None]
+) -> Audited:
+    """Return what does not agree between the server's lists and the store.
+
+    Waits first until nothing of a closed attempt can arrive any more. What could not be asked whole
+    counts as unproven.
+    """
+    result = Audited()
+    progress = store.progress(assignment.batch.id)
+    result.possible_doubles = progress.possible_doubles
+    result.not_at_rest = progress.jobs - progress.at_rest
+    if progress.doubts:
+        tell(
+            f"{progress.doubts} jobs are in doubt; waiting {policy.quiet_s:g} s until all is quiet"
+        )
+        await anyio.sleep(policy.quiet_s)
+    threads = store.audit_threads(assignment.batch.id)
+    while chunk := await to_thread.run_sync(_take, threads):
+        limiter = anyio.CapacityLimiter(AT_ONCE)
+        async with anyio.create_task_group() as group:
+            for thread in chunk:
+                group.start_soon(_ask, assignment, thread, policy, result, limiter)
+    await _mend(store, assignment, policy, result, tell)
+    return result
+
+
+def _take(threads: Iterator[ThreadSeen]) -> list[ThreadSeen]:
+    return list(islice(threads, CHUNK))
+
+
+async def _ask(
+    assignment: Assignment,
+    thread: ThreadSeen,
+    policy: AuditPolicy,
+    result: Audited,
+    limiter: anyio.CapacityLimiter,
+) -> None:
+    async with limiter:
+        result.jobs += len(thread.jobs)
+        result.threads += 1
+        runs = await runs_on(assignment, thread.thread_id, policy.timeout_s)
+        if runs is None:
+            result.unproven += len(thread.jobs)
+            return
+        result.runs += len(runs)
+        tagged = assignment.proofs.tags and bool(assignment.tag.name)
+        result.findings += compare(thread, runs, tagged=tagged)
+
+
+async def runs_on(assignment: Assignment, thread_id: str, timeout_s: float) -> list[Run] | None:
+    """List all runs of a thread, or None where the server would not say."""
+    if not assignment.proofs.lists or not thread_id:
+        return None
+    for attempt in range(TRIES):
+        flow = assignment.dialect.runs_of(thread_id, 0.0, assignment.tag)
+        got = await drive(assignment.sender, flow, timeout_s=timeout_s, unreadable=UnreadableError)
+        if not isinstance(got, Failed):
+            return got
+        answer = got.answer
+        if isinstance(answer, Reply) and answer.status in (400, 401, 403, 404, 405):
+            return None
+        if isinstance(answer, Silence) or answer.status in (429,) or answer.status >= 500:
+            await anyio.sleep(0.2 * 2**attempt)
+    return None
+
+
+async def _mend(
+    store: Store,
+    assignment: Assignment,
+    policy: AuditPolicy,
+    result: Audited,
+    tell: Callable[[str], None],
+) -> None:
+    """Take unknown runs for jobs that have none, and cancel younger doubles, where asked to."""
+    for finding in result.findings:
+        if policy.adopt and finding.kind is Trouble.UNKNOWN and finding.job_id and finding.runs:
+            taken = store.adopt(finding.job_id, finding.generation, finding.runs[0])
+            said = "adopted; `runner work` follows it" if taken else "not adopted: it has moved on"
+            tell(f"job {finding.custom_id}: run {finding.runs[0]} {said}")
+        if policy.cancel_doubles and finding.kind is Trouble.DOUBLE:
+            await _cancel(assignment, finding, policy, tell)
+
+
+async def _cancel(
+    assignment: Assignment, finding: Finding, policy: AuditPolicy, tell: Callable[[str], None]
+) -> None:
+    runs = await runs_on(assignment, finding.thread_id, policy.timeout_s) or []
+    active = {run.id: run for run in runs if run.kind in (Kind.ACTIVE, Kind.WAITS)}
+    oldest = min(
+        (run for run in runs if run.id in finding.runs),
+        key=lambda run: (run.created_s, run.id),
+        default=None,
+    )
+    for run_id in finding.runs:
+        kept = oldest is not None and run_id == oldest.id
+        if kept or run_id not in active or f"the row has {run_id}" in finding.text:
+            continue
+        flow = assignment.dialect.cancel(finding.thread_id, run_id, assignment.tag)
+        got = await drive(
+            assignment.sender, flow, timeout_s=policy.timeout_s, unreadable=UnreadableError
+        )
+        tell(
+            f"run {run_id}: {'could not be cancelled' if isinstance(got, Failed) else 'cancelled'}"
+        )

@@ -1,0 +1,168 @@
+"""Asking a server what it can prove, by one or two throw-away runs: `runner probe`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import anyio
+
+from runner.core.call import Answer, Flow, Reply
+from runner.core.errors import UsageError
+from runner.core.model import Job, JobState, Kind, Proofs, Run
+from runner.dialects.dialect import Dialect, Tag, UnreadableError
+from runner.http.sender import Failed, Sender, drive
+
+LAG_TRIES = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
+END_TRIES = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What a server showed. `lag_s`: until the list showed the new run; None: it never did.
+
+    `limit_headers` are the names of rate-limit headers that came; `runs` what the probe left
+    behind, `doubled` whether a repeat with the same key made a second run.
+    """
+
+    proofs: Proofs
+    lag_s: float | None
+    limit_headers: tuple[str, ...]
+    runs: tuple[str, ...]
+    thread_id: str
+    notes: tuple[str, ...] = ()
+
+
+async def probe(
+    dialect: Dialect,
+    sender: Sender,
+    tag: Tag,
+    job: Job,
+    *,
+    timeout_s: float,
+    now: Callable[[], float],
+) -> Probed:
+    """Make one run, look for it, repeat its create with the same key, and cancel what is left.
+
+    `job` is a made-up one whose key is fresh. Raises `UsageError` where not even the first run can
+    be made, with the server's own words.
+    """
+    notes: list[str] = []
+    seen: list[Reply] = []
+
+    async def ask(flow: Flow[object]) -> object:
+        def heard(answer: Answer) -> None:
+            if isinstance(answer, Reply):
+                seen.append(answer)
+
+        return await drive(
+            sender, flow, timeout_s=timeout_s, unreadable=UnreadableError, heard=heard
+        )
+
+    if dialect.makes_thread(job):
+        made = await ask(dialect.make_thread(job, tag))
+        if isinstance(made, Failed):
+            raise _refused(dialect, made, "a thread")
+        job = _with_thread(job, str(made))
+    first = await ask(dialect.create(job, tag, stream=False))
+    if not isinstance(first, Run):
+        raise _refused(dialect, first, "a run")
+    headers = tuple(
+        sorted({n.lower() for r in seen for n in r.headers if "ratelimit" in n.lower()})
+    )
+    thread_id = job.thread_id or first.thread_id
+    proofs, lag = Proofs(stateless=dialect.proofs.stateless), None
+    listed: list[Run] = []
+    if dialect.proofs.lists:
+        listed, lag = await _until_listed(ask, dialect, thread_id, tag, first.id, now)
+        proofs = replace(proofs, lists=lag is not None)
+        tagged = any(run.id == first.id and run.tag == job.key for run in listed)
+        proofs = replace(proofs, tags=tagged)
+        if lag is None:
+            notes.append("the list did not show the new run")
+    active = first.kind in (Kind.ACTIVE, Kind.WAITS)
+    again = await ask(dialect.create(job, tag, stream=False))
+    runs = [first.id]
+    if isinstance(again, Run):
+        if again.id == first.id:
+            proofs = replace(proofs, keys=True)
+        else:
+            runs.append(again.id)
+            notes.append("a repeat with the same key made a second run")
+            if not active:
+                notes.append("the first run had ended, so the lock could not be tried")
+    elif isinstance(again, Failed) and isinstance(again.answer, Reply):
+        busy = dialect.active_run(again.answer)
+        proofs = replace(proofs, locks=busy is not None)
+        if busy is None:
+            notes.append(f"the repeat was answered with HTTP {again.answer.status}")
+    for run_id in runs:
+        await ask(dialect.cancel(thread_id, run_id, tag))
+    return Probed(proofs, lag, headers, tuple(runs), thread_id, tuple(notes))
+
+
+async def _until_listed(
+    ask: Callable[[Flow[object]], object],
+    dialect: Dialect,
+    thread_id: str,
+    tag: Tag,
+    run_id: str,
+    now: Callable[[], float],
+) -> tuple[list[Run], float | None]:
+    began = now()
+    runs: list[Run] = []
+    for pause in LAG_TRIES:
+        await anyio.sleep(pause)
+        got = await ask(dialect.runs_of(thread_id, 0.0, tag))  # type: ignore[misc] # an async function
+        if isinstance(got, list):
+            runs = got
+            if any(run.id == run_id for run in runs):
+                return runs, now() - began
+    return runs, None
+
+
+def _with_thread(job: Job, thread_id: str) -> Job:
+    from msgspec.structs import replace as changed  # noqa: PLC0415 - the name is dataclasses' here
+
+    return changed(job, thread_id=thread_id, own_thread=True)
+
+
+def _refused(dialect: Dialect, got: object, what: str) -> UsageError:
+    said = "no answer"
+    if isinstance(got, Failed):
+        answer = got.answer
+        if isinstance(answer, Reply):
+            said = f"HTTP {answer.status}: {dialect.error_of(answer).message[:200]}"
+        else:
+            said = f"{answer.why} {answer.detail}".strip()
+    return UsageError(
+        f"the server would not make {what}: {said}",
+        where="probe",
+        remedy="check --base-url, the key and --assistant-id",
+    )
+
+
+def probe_job(custom_id: str, key: str, body: bytes, thread_id: str | None) -> Job:
+    """Return the made-up job that a probe sends."""
+    return Job(
+        id=0,
+        batch_id=0,
+        custom_id=custom_id,
+        state=JobState.QUEUED,
+        generation=1,
+        attempt=1,
+        token=0,
+        key=key,
+        thread_id=thread_id,
+        own_thread=False,
+        lane=0,
+        doubted=False,
+        closed_ms=0,
+        presumed=False,
+        slow_close=False,
+        first_intent_ms=0,
+        cancel_asked=False,
+        refusals=0,
+        run_id=None,
+        created_ms=0,
+        body=body,
+        extra=b"",
+    )
