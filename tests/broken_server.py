@@ -114,12 +114,15 @@ class BrokenServer:
         try:
             while await self._one(line):
                 pass
-            line.arrived += len(await reader.read())
+            # In parts: a reset throws away what one long read has collected.
+            while part := await reader.read(65536):
+                line.arrived += len(part)
             line.ended = "eof"
         except asyncio.IncompleteReadError as error:
             line.arrived += len(error.partial)
             line.ended = "eof"
         except (ConnectionError, ssl.SSLError, TimeoutError):
+            # What lies unread: a reset hides it from the reader.
             line.arrived += len(getattr(reader, "_buffer", b""))
             line.ended = "reset"
         except asyncio.CancelledError:

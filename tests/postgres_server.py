@@ -8,6 +8,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import psycopg
+from psycopg import sql
+
 _NUMBERS = itertools.count()
 
 
@@ -61,11 +64,15 @@ class PostgresServer:
         """Return the address of a database."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
-    def fresh(self) -> str:
-        """Make an empty database and return its address."""
+    def fresh(self, template: str = "template0") -> str:
+        """Make a database, empty or a copy of another, and return its address."""
         name = f"t{os.getpid()}_{next(_NUMBERS)}"
-        address = ["-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres"]
-        self._run("createdb", *address, "-T", "template0", name)
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                    sql.Identifier(name), sql.Identifier(template)
+                )
+            )
         return self.url(name)
 
     def _run(self, program: str, *arguments: str) -> None:

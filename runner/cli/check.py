@@ -1,6 +1,8 @@
 """`runner check`: every bad line, and what running the good ones would ask for."""
 
-from runner.cli.given import Manifests, standard_input
+from functools import partial
+
+from runner.cli.given import Manifests, put, standard_input
 from runner.cli.options import API, LINES, TALK, takes
 from runner.config import Settings
 
@@ -18,6 +20,6 @@ def check(settings: Settings, manifests: Manifests) -> int:
     from runner.cli.opened import opened
 
     with opened(settings) as (runner, _teller):
-        checked = runner.check(manifests, standard_input(), print)
-        print("\n".join(forecast(checked, settings)))
+        checked = runner.check(manifests, standard_input(), partial(put, flush=False))
+        put(*forecast(checked, settings))
         return 1 if checked.bad else 0

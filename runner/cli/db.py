@@ -4,13 +4,14 @@ from typing import Annotated
 
 import typer
 
+from runner.cli.given import put
 from runner.cli.options import BATCH, TALK, batch_of, takes
 from runner.config import Settings
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Look after the database: migrations, integrity, space, and moving it.",
+    help="Upgrade, check, vacuum or copy the database.",
     epilog="Example: runner db check --db runner.db",
 )
 
@@ -30,7 +31,7 @@ def upgrade(settings: Settings) -> int:
     from runner.cli.opened import opened
 
     with opened(settings) as (runner, _teller):
-        print(runner.upgrade())
+        put(runner.upgrade())
     return 0
 
 
@@ -42,7 +43,7 @@ def check(settings: Settings) -> int:
 
     with opened(settings) as (runner, _teller):
         found = runner.check_database()
-        print("\n".join(found) if found else "sound")
+        put(*(found or ["sound"]))
         return 1 if found else 0
 
 
@@ -54,7 +55,7 @@ def vacuum(settings: Settings) -> int:
 
     with opened(settings) as (runner, _teller):
         before, after = runner.vacuum()
-        print(f"{before:,} bytes before, {after:,} after")
+        put(f"{before:,} bytes before, {after:,} after")
     return 0
 
 
@@ -68,5 +69,5 @@ def copy(settings: Settings, target: Target) -> int:
     from runner.cli.opened import opened
 
     with opened(settings) as (runner, _teller):
-        print(runner.copy(target, batch_of(settings, None)))
+        put(runner.copy(target, batch_of(settings, None)))
     return 0

@@ -1,27 +1,26 @@
 """`runner export`: results so far or whole, while workers work."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from runner.cli.given import OneBatch
+from runner.cli.given import OneBatch, completing
 from runner.cli.options import BATCH, batch_of, takes
-from runner.config import Settings
+from runner.config import Settings, nearest
 from runner.core.errors import UsageError, quoted
 
 EXAMPLE = "runner export sweep --out results.csv --format csv --state succeeded"
 FORMS = ("jsonl", "csv", "parquet", "batch", "raw")
 
-Out = Annotated[
-    str, typer.Option("--out", metavar="FILE", help="Where to; - for standard output.")
-]
+Out = Annotated[str, typer.Option("--out", metavar="FILE", help="Where to; - for standard output.")]
 Form = Annotated[
     str,
     typer.Option(
         "--format",
         metavar="|".join(FORMS),
         help="The form of the results.",
-        autocompletion=lambda begun: [form for form in FORMS if form.startswith(begun)],
+        autocompletion=completing(FORMS),
     ),
 ]
 States = Annotated[
@@ -46,6 +45,7 @@ Formulas = Annotated[
 @takes(*BATCH)
 def export(
     settings: Settings,
+    *,
     out: Out,
     batch: OneBatch = None,
     form: Form = "jsonl",
@@ -54,9 +54,10 @@ def export(
     follow: Follow = False,
     formulas: Formulas = False,
 ) -> int:
-    """Write a batch's results, a row a job in manifest order, from one snapshot.
+    """Write results, a row a job in manifest order.
 
-    May be given at any time, also while workers work. A reader never sees half a file.
+    From one snapshot. May be given at any time, also while workers work. A reader never sees
+    half a file.
     """
     from runner.cli.opened import opened
     from runner.cli.words import many
@@ -81,9 +82,7 @@ def export(
     return 0
 
 
-def _all_known(given: list[str], known: "list[str] | tuple[str, ...]", where: str) -> None:
-    from runner.config import nearest
-
+def _all_known(given: list[str], known: Sequence[str], where: str) -> None:
     for word in given:
         if word not in known:
             remedy = f"{nearest(word, known)}use {', '.join(known)}"

@@ -4,6 +4,7 @@ import io
 import re
 import shlex
 import sys
+from collections.abc import Callable
 from typing import Annotated, BinaryIO
 
 import typer
@@ -29,6 +30,23 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 _PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*@|((?:^|[?&])password=)[^&\s]*")
 
 
+def completing(words: tuple[str, ...]) -> Callable[[str], list[str]]:
+    """Return what tells a shell which of these words begin as the one being typed does."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return complete
+
+
+def put(*lines: str, flush: bool = True) -> None:
+    """Write result lines to stdout; a closed one takes nothing."""
+    if sys.stdout is not None:
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+        if flush:
+            sys.stdout.flush()
+
+
 def standard_input() -> BinaryIO:
     """Return stdin's bytes; none where the caller closed it."""
     return sys.stdin.buffer if sys.stdin is not None else io.BytesIO()
@@ -44,6 +62,11 @@ def at(settings: Settings) -> str:
     if settings.sources.get("db") in ("--db", "default") and settings.db != "runner.db":
         return f" --db {shlex.quote(_without_password(settings.db))}"
     return ""
+
+
+def working(settings: Settings) -> str:
+    """Return the same for a command that works: a rehearsal's batch goes on as a rehearsal."""
+    return at(settings) + (" --simulate" if settings.simulate else "")
 
 
 def _without_password(text: str) -> str:

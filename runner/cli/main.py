@@ -15,9 +15,22 @@ from typer._completion_classes import completion_init
 from typer._completion_shared import Shells, get_completion_script, install
 
 from runner import __version__
-from runner.cli import audit, cancel, check, db, export, probe, queue, retry, show, simulate
+from runner.cli import (
+    audit,
+    cancel,
+    check,
+    db,
+    export,
+    probe,
+    queue,
+    retry,
+    show,
+    simulate,
+    status,
+    work,
+)
 from runner.cli import run as run_command
-from runner.cli import status, work
+from runner.cli.given import put
 from runner.cli.options import Loaded, ReaderGoneError
 from runner.core.errors import RunnerError
 
@@ -38,20 +51,20 @@ app = typer.Typer(
 
 def _version(asked: bool) -> None:
     if asked:
-        print(f"runner {__version__}")  # noqa: T201 - a result
+        put(f"runner {__version__}")
         raise typer.Exit
 
 
 def _show_completion(shell: Shells | None) -> None:
     if shell is not None:
-        print(get_completion_script(prog_name=NAME, complete_var=COMPLETE, shell=shell.value))  # noqa: T201 - a result
+        put(get_completion_script(prog_name=NAME, complete_var=COMPLETE, shell=shell.value))
         raise typer.Exit
 
 
 def _install_completion(shell: Shells | None) -> None:
     if shell is not None:
         _, path = install(shell=shell.value, prog_name=NAME, complete_var=COMPLETE)
-        print(f"completion for {shell.value} is in {path}; open a new shell to have it")  # noqa: T201 - a result
+        put(f"completion for {shell.value} is in {path}; open a new shell to have it")
         raise typer.Exit
 
 
@@ -153,7 +166,7 @@ def _tell_usage(error: typer.TyperException, loaded: Loaded) -> int:
     else:
         text = message[:1].lower() + message[1:].rstrip(".")
         context = getattr(error, "ctx", None)
-        path = context.command_path if isinstance(context, typer.Context) else NAME
+        path = getattr(context, "command_path", NAME)
         _tell(f"{text}; see `{path} --help`", loaded)
     return 2
 

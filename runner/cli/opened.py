@@ -29,11 +29,16 @@ def opened(settings: Settings) -> Iterator[tuple["Runner", Teller]]:
 
 def teller_of(settings: Settings) -> Teller:
     """Return what talks on stderr under these settings."""
-    from runner.app import wall_s
-
     stream = standard_error()
     manner = manner_of(settings, terminal=is_terminal(stream))
-    return Teller(stream, manner, time.monotonic, wall_s, _columns)
+    return Teller(stream, manner, time.monotonic, _wall_s, _columns)
+
+
+def _wall_s() -> float:
+    # Loaded when it is asked: an error line needs no clock, and the app takes a second to load.
+    from runner.app import wall_s
+
+    return wall_s()
 
 
 def _columns() -> int:

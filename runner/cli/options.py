@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from runner.cli.given import completing
 from runner.config import BY_NAME, DIALECTS, Setting, Settings, Value, load
 from runner.core.errors import Stopped, UsageError
 
@@ -90,7 +91,7 @@ class Loaded:
 
 
 class ReaderGoneError(Exception):
-    """Whoever read our output has closed it; typer would end with 1 for it, which means otherwise."""
+    """Whoever read our output has closed it: typer would end with 1, which has another meaning."""
 
 
 Command = Callable[..., int]
@@ -146,7 +147,7 @@ def _parameter(setting: Setting) -> inspect.Parameter:
         _word(setting.name),
         _KEYWORD,
         default=None,
-        annotation=Annotated[kind | None, option],  # type: ignore[valid-type, operator] # made, not written: the kind is known when it runs
+        annotation=Annotated[kind | None, option],  # type: ignore[operator] # made, not written: the kind is known when it runs
     )
 
 
@@ -180,13 +181,7 @@ _UNITS = {"s": "seconds"}
 
 def _completion(setting: Setting) -> Callable[[str], list[str]] | None:
     words = DIALECTS if setting.name == "dialect" else setting.words
-    if not words:
-        return None
-
-    def complete(incomplete: str) -> list[str]:
-        return [word for word in words if word.startswith(incomplete)]
-
-    return complete
+    return completing(words) if words else None
 
 
 def _value(given: object) -> Value:
@@ -205,4 +200,3 @@ def batch_of(settings: Settings, given: str | None) -> str | None:
     if len(settings.batch) > 1:
         raise UsageError("more than one name", where="--batch", remedy="give one")
     return settings.batch[0] if settings.batch else None
-

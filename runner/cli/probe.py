@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from runner.cli.given import AsJson
+from runner.cli.given import AsJson, put
 from runner.cli.options import API, TALK, takes
 from runner.config import Settings
 
@@ -23,14 +23,15 @@ Assistant = Annotated[
 
 @takes(*TALK, *API)
 def probe(settings: Settings, assistant_id: Assistant = None, as_json: AsJson = False) -> int:
-    """Ask a server what it can prove, by one or two throw-away runs.
+    """Ask a server what it can prove.
 
-    Tag echoed, runs listed by thread, key honoured, one active run a thread, headers, lag. What is
-    found is remembered in the database and used from then on.
+    By one or two throw-away runs: tag echoed, runs listed by thread, key honoured, one active
+    run a thread, headers, lag. What is found is remembered in the database and used from then
+    on.
     """
     from runner.cli.opened import opened
 
     with opened(settings) as (runner, _teller):
         probed = runner.probe(assistant_id)
-        print(probed.as_json() if as_json else "\n".join(probed.lines()))
+        put(*([probed.as_json()] if as_json else probed.lines()))
     return 0

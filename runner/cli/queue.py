@@ -1,6 +1,6 @@
 """`runner queue`: manifests into the database, nothing sent."""
 
-from runner.cli.given import Manifests, at, standard_input
+from runner.cli.given import Manifests, put, standard_input, working
 from runner.cli.options import API, QUEUE, TALK, takes
 from runner.config import Settings
 
@@ -9,10 +9,10 @@ EXAMPLE = "runner queue nightly.jsonl.gz --batch nightly-2026-03-01"
 
 @takes(*TALK, *QUEUE, *API)
 def queue(settings: Settings, manifests: Manifests) -> int:
-    """Queue manifests without working on them; `runner work` does that.
+    """Queue manifests and send nothing.
 
-    Reports new, known, conflicting, bad and vanished lines. Bad ones are written beside the
-    manifest, to be mended and queued again.
+    `runner work` sends. Reports new, known, conflicting, bad and vanished lines. Bad ones are
+    written beside the manifest, to be mended and queued again.
     """
     from runner.cli.opened import opened
     from runner.cli.screen import queued_lines, word
@@ -27,7 +27,7 @@ def queue(settings: Settings, manifests: Manifests) -> int:
             telling=Telling(teller.warn, queued=teller.counted),
         )
         teller.rest()
-        print("\n".join([f"batch {batch.name}", *queued_lines(queued)]), flush=True)
+        put(f"batch {batch.name}", *queued_lines(queued))
         if not settings.quiet:
-            teller.say([f"next: runner work --batch {word(batch.name)}{at(settings)}"])
+            teller.say([f"next: runner work --batch {word(batch.name)}{working(settings)}"])
         return 1 if queued.faulty else 0

@@ -4,9 +4,10 @@ from typing import Annotated
 
 import typer
 
-from runner.cli.given import OneBatch, Only, at
+from runner.cli.given import OneBatch, Only, at, put
 from runner.cli.options import BATCH, batch_of, takes
 from runner.config import Settings
+from runner.core.errors import quoted
 
 EXAMPLE = "runner retry sweep --status expired --status rejected"
 
@@ -33,16 +34,17 @@ InDoubt = Annotated[
 @takes(*BATCH)
 def retry(
     settings: Settings,
+    *,
     batch: OneBatch = None,
     status: Statuses = None,
     error_code: Codes = None,
     only: Only = None,
     even_in_doubt: InDoubt = False,
 ) -> int:
-    """Queue failed jobs again as their next generation; their earlier runs are kept.
+    """Queue failed jobs again, their earlier runs kept.
 
-    Without a choice: all failed and cancelled jobs of the batch. One that succeeded is made anew
-    only where --only names it.
+    They become their next generation. Without a choice: all failed and cancelled jobs of the
+    batch. One that succeeded is made anew only where --only names it.
     """
     from runner.cli.opened import opened
     from runner.cli.screen import word
@@ -57,7 +59,9 @@ def retry(
             only=frozenset(only or ()),
             even_in_doubt=even_in_doubt,
         )
-        print(f"{jobs(done.jobs)} of {name} queued again", flush=True)
+        put(f"{jobs(done.jobs)} of {name} queued again")
+        for who in done.unknown:
+            teller.warn(f"no job of {name} is named {quoted(who)}")
         if done.held_back_in_doubt:
             teller.warn(
                 f"{jobs(done.held_back_in_doubt)} ended in doubt and stay: `runner audit "

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runner.cli.given import Manifests, again, at, standard_input
+from runner.cli.given import Manifests, again, at, put, standard_input
 from runner.cli.options import API, QUEUE, TALK, WORK, takes
 from runner.config import Settings
 
@@ -29,7 +29,7 @@ Out = Annotated[
 
 @takes(*TALK, *API, *QUEUE, *WORK)
 def run(settings: Settings, manifests: Manifests, out: Out = None) -> int:
-    """Queue manifests, carry every job to its end, and write the results.
+    """Carry manifests to their end: queue, work, export.
 
     The same command again resumes and redoes nothing. Without --out the results of a small batch
     are shown, and those of a large one stay in the database for `runner export`.
@@ -67,4 +67,4 @@ def _show_results(runner: "Runner", carried: "Carried") -> None:
     if not 0 < progress.jobs <= TABLE_MOST or not progress.at_rest:
         return
     outcomes = runner.outcomes(runner.one(progress.batch).id)
-    print("\n".join(results(islice(outcomes, TABLE_MOST))), flush=True)
+    put(*results(islice(outcomes, TABLE_MOST)))

@@ -170,9 +170,11 @@ def queued_lines(queued: Queued) -> list[str]:
 
 def _table(progress: Progress, *, named: bool) -> list[str]:
     rows = [("state", "status", "jobs")]
-    for count in progress.counts:
-        if count.jobs:
-            rows.append((str(count.state), shown(count.status, 40) or "-", f"{count.jobs:,}"))
+    rows += [
+        (str(count.state), shown(count.status, 40) or "-", f"{count.jobs:,}")
+        for count in progress.counts
+        if count.jobs
+    ]
     rows.append(("all", "", f"{progress.jobs:,}"))
     head = [f"batch {shown(progress.batch, 60)}"] if named else []
     return head + [f"  {line}" for line in columns(rows, right=frozenset({2}))]
@@ -204,10 +206,8 @@ def _lateness(progress: Progress) -> list[str]:
     if not progress.lateness_ms:
         return []
     late = span(progress.lateness_ms / 1000)
-    return [
-        f"greatest lateness: a run appeared {late} after its create was given up; "
-        "--doubt-wait must be longer than that"
-    ]
+    found = f"greatest lateness: a run appeared {late} after its create was given up"
+    return [f"{found}; --doubt-wait must be longer than that"]
 
 
 def cause_lines(progress: Progress) -> list[str]:
@@ -232,7 +232,9 @@ def _tokens(progress: Progress) -> list[str]:
         f"{told.get('cached', 0):,} cached; {told.get('completion', 0):,} completion, of them "
         f"{told.get('reasoning', 0):,} reasoning)"
     )
-    earlier = f", and {progress.earlier_tokens:,} of earlier runs" if progress.earlier_tokens else ""
+    earlier = (
+        f", and {progress.earlier_tokens:,} of earlier runs" if progress.earlier_tokens else ""
+    )
     return [line + earlier]
 
 
@@ -300,10 +302,8 @@ def _said(outcome: Outcome) -> str:
 def status_lines(progress: Progress, *, workers: bool = False) -> list[str]:
     """Return where a batch stands, for people."""
     name = shown(progress.batch, 60)
-    lines = [
-        f"batch {name}: {progress.at_rest:,}/{progress.jobs:,} done "
-        f"({shown(progress.dialect)}, {shown(progress.base_url)})"
-    ]
+    place = f"{shown(progress.dialect)}, {shown(progress.base_url)}"
+    lines = [f"batch {name}: {progress.at_rest:,}/{progress.jobs:,} done ({place})"]
     if progress.stopped:
         lines.append(f"stopped: {shown(progress.stopped, 300)}")
     if not progress.queued_whole:
@@ -351,23 +351,23 @@ def worker_lines(progress: Progress) -> list[str]:
     if not progress.workers:
         return ["no workers"]
     rows = [("worker", "host", "pid", "version", "holds", "silent", "since")]
-    for seen in progress.workers:
-        rows.append(
-            (
-                seen.id,
-                shown(seen.host, 40),
-                str(seen.pid),
-                shown(seen.version, 20),
-                f"{seen.holds:,}",
-                span(seen.silent_s),
-                moment(seen.started_ms),
-            )
+    rows += [
+        (
+            seen.id,
+            shown(seen.host, 40),
+            str(seen.pid),
+            shown(seen.version, 20),
+            f"{seen.holds:,}",
+            span(seen.silent_s),
+            moment(seen.started_ms),
         )
+        for seen in progress.workers
+    ]
     return columns(rows, right=frozenset({2, 4, 5}))
 
 
 def as_json(progress: Progress) -> str:
-    """Return where a batch stands as one line of JSON; fields may be added, none changes meaning."""
+    """Return where a batch stands as one line of JSON; fields may be added."""
     return json.dumps(mapping(progress))
 
 

@@ -6,7 +6,7 @@ PASSED_ON = {"ignore_unknown_options": True, "allow_extra_args": True}
 
 
 def simulate(ctx: typer.Context) -> int:
-    """Serve the API with faults, limits and latencies, to rehearse against.
+    """Serve the API with faults, to rehearse against.
 
     Example: runner simulate --limit 200 --window 10 --faults drop_after=0.06
     """

@@ -28,7 +28,9 @@ def snippet(
 
 def _headers(call: Call) -> list[tuple[str, str]]:
     names = {name.lower() for name, _ in call.headers}
-    more = [("Content-Type", "application/json")] if call.body and "content-type" not in names else []
+    more = (
+        [("Content-Type", "application/json")] if call.body and "content-type" not in names else []
+    )
     return [*call.headers, *more]
 
 
@@ -43,7 +45,8 @@ def _curl(
     key: tuple[str, str] | None,
     variable: str,
 ) -> str:
-    parts = [f"curl -X {call.method} {shlex.quote(url)}"]
+    # -g: without it curl takes the brackets of include[]= for a range.
+    parts = [f"curl -g -X {call.method} {shlex.quote(url)}"]
     if key is not None:
         name, before = key
         # In double quotes, so that the shell puts the key in.
@@ -73,7 +76,10 @@ def _python(
         lines.append(f"    data={body!r}.encode(),")
     lines += ["    headers={", *(f"    {line}" for line in told), "    },"]
     lines += [f"    method={call.method!r},", ")"]
-    lines += ["with urllib.request.urlopen(request) as answer:", "    print(answer.read().decode())"]
+    lines += [
+        "with urllib.request.urlopen(request) as answer:",
+        "    print(answer.read().decode())",
+    ]
     return "\n".join(lines)
 
 
@@ -98,6 +104,6 @@ def _typescript(
 
 
 def _quoted(text: str) -> str:
-    """Return a JavaScript string: JSON is one, but for two line separators that older ones refuse."""
+    """Return a JavaScript string: JSON is one, but for two separators that older ones refuse."""
     told = json.dumps(text, ensure_ascii=False)
     return told.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runner.cli.given import AsJson, OneBatch
+from runner.cli.given import AsJson, OneBatch, put
 from runner.cli.options import BATCH, batch_of, takes
 from runner.cli.talk import is_terminal, manner_of
 from runner.config import Settings
@@ -33,9 +33,10 @@ def status(
     as_json: AsJson = False,
     workers: Workers = False,
 ) -> int:
-    """Tell counts by state and status, budgets, tokens and failures by cause.
+    """Tell where batches stand.
 
-    Without a name all batches are told.
+    Counts by state and status, budgets, tokens, failures by cause. Without a name all batches
+    are told.
     """
     from runner.cli.opened import opened
 
@@ -49,7 +50,7 @@ def status(
             if watch and moving:
                 drawn = _draw(lines, drawn)
             else:
-                print("\n".join(lines), flush=True)
+                put(*lines)
             if not watch or all(progress.whole for progress in found):
                 return 0
             Event().wait(WATCHED_EVERY_S)
@@ -76,5 +77,5 @@ def _draw(lines: list[str], drawn: int) -> int:
     size = shutil.get_terminal_size((80, 24))
     cut = [line[: size.columns - 1] for line in lines[: size.lines - 1]]
     up = f"\x1b[{drawn}A\r\x1b[J" if drawn else ""
-    print(up + "\n".join(cut), flush=True)
+    put(up + "\n".join(cut))
     return len(cut)

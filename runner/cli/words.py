@@ -1,5 +1,6 @@
 """How figures, times and other people's texts are written for a terminal."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 
@@ -55,7 +56,7 @@ def many(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-def columns(rows: list[tuple[str, ...]], *, right: frozenset[int] = frozenset()) -> list[str]:
+def columns(rows: Sequence[tuple[str, ...]], *, right: frozenset[int] = frozenset()) -> list[str]:
     """Return rows as lines whose columns stand under each other; those in `right` to the right."""
     if not rows:
         return []

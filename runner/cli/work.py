@@ -17,9 +17,10 @@ Forever = Annotated[
 
 @takes(*BATCH, *API, *WORK)
 def work(settings: Settings, forever: Forever = False) -> int:
-    """Work until every job is at rest, those that other workers hold included.
+    """Work on what is queued until all is at rest.
 
-    Any number of these may share one database. Without --batch all batches are worked on.
+    Jobs that other workers hold are waited for. Any number of these may share one database.
+    Without --batch all batches are worked on.
     """
     from runner.cli.opened import opened
     from runner.cli.run import finish

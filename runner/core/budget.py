@@ -10,7 +10,7 @@ from enum import StrEnum
 import msgspec
 
 from runner.core.limits import Limits, Seen
-from runner.core.marks import Marks, noted, own
+from runner.core.marks import Marks, noted, own, refused
 from runner.core.pacing import initial_spread, spacing
 from runner.core.waits import closure_of, gate_until
 
@@ -22,6 +22,9 @@ FIRST = 0.02
 
 USUAL_WINDOW = 10.0
 """Seconds to count over where no window is known."""
+
+UNSEEN = -1
+"""`opened_seq` until a permit is seen that was used after the gate opened."""
 
 FEW = 2.0
 """Fewer calls of others than this are our own clock's blur."""
@@ -48,10 +51,8 @@ class Memory:
     A closure: it began with permit `closed_seq` at `closed_at` and is looked into every `probe`
     seconds (0: it is not), `probe_step` the step before it; `counted_to` the permit up to which the
     limit was counted (-1: it was not); the last refusal at `refused_at`, with `refused_seq` permits
-    used, the first at `base_at` with `base_seq`. Growing back: `grown_at`, `growth`, `need`, `best`.
-    Cuts that do not help: `shown` permits a second that the server has admitted, `vain` cuts made
-    far below that, `deaf_until` no cut is made. Runs that fail: `ceiling` the limit at which they
-    did, `quiet_s` how long none must before it grows.
+    used; `missed` refused or given up since the gate opened. Growing back: `grown_at`, `growth`, `need`, `best`. Runs that fail: `ceiling` the limit at
+    which they did, `quiet_s` how long none must before it grows.
     """
 
     first_at: float | None = None
@@ -62,6 +63,7 @@ class Memory:
     in_row: int = 0
     refused_at: float = 0.0
     refused_seq: int = 0
+    missed: int = 0
     closed_at: float = 0.0
     closed_seq: int = 0
     probe: float = 0.0
@@ -71,11 +73,6 @@ class Memory:
     growth: float = 0.0
     need: int = 1
     best: float = 0.0
-    base_at: float = 0.0
-    base_seq: int = 0
-    shown: float = 0.0
-    vain: int = 0
-    deaf_until: float = 0.0
     strict: int = 0
     strict_seq: int = 0
     extra: float = 0.0
@@ -90,7 +87,7 @@ class Budget:
 
     `lim` permits in any `win` seconds, `others` how many of them others use, `spread` the jitter
     allowance, `step` seconds between slots, `opened_at` and `opened_seq` when the gate opened last
-    and the permits used by then, `cut_at` up to when a refusal belongs to a cut already made.
+    and its first permit since, `cut_at` up to when a refusal belongs to a cut already made.
     """
 
     step: float = FIRST
@@ -135,6 +132,14 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenUp:
+    """A permit was not used (late, or the gate had closed): the server never saw a call for it."""
+
+    slot: float
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunFailed:
     """A run ended failed, rate_limit_exceeded.
 
@@ -155,7 +160,7 @@ class Measured:
     spread: float
 
 
-Event = Answered | Refused | RunFailed | Measured
+Event = Answered | Refused | GivenUp | RunFailed | Measured
 
 
 def known(limit: float, window: float) -> Budget:
@@ -179,9 +184,24 @@ def counted(row: Budget, slot: float, seq: int) -> Budget:
     memory = row.memory
     marks = noted(memory.marks, slot, seq, row.win)
     first = slot if memory.first_at is None else min(slot, memory.first_at)
+    if row.opened_seq == UNSEEN and slot >= row.opened_at:
+        row = replace(row, opened_seq=seq)
     if marks is memory.marks and first == memory.first_at:
         return row
     return replace(row, memory=replace(memory, marks=marks, first_at=first))
+
+
+def uncounted(row: Budget, slot: float) -> Budget:
+    """Return the row that knows of a permit that the server did not count: refused or given up."""
+    memory = row.memory
+    missed = memory.missed + (slot >= row.opened_at)
+    return replace(row, memory=replace(memory, marks=refused(memory.marks, slot), missed=missed))
+
+
+def opening(row: Budget) -> Budget:
+    """Return the row that counts anew from when its gate opens."""
+    memory = replace(row.memory, missed=0)
+    return replace(row, opened_at=row.closed_until, opened_seq=UNSEEN, memory=memory)
 
 
 def own_use(row: Budget, slot: float, seq: int) -> float:

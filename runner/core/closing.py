@@ -14,6 +14,7 @@ from runner.core.budget import (
     Refused,
     Source,
     closed,
+    opening,
     own_use,
     paced,
 )
@@ -31,16 +32,8 @@ LARGEST_GROWTH = 0.32
 QUIET_CALLS = 100
 """Admitted since the last refusal before anything grows: small limits would probe all day."""
 
-VAIN_CUTS = 4
-VAIN_BELOW = 1 / 2
-"""A cut below this part of what the server has admitted is vain."""
-
-SHOWN_AFTER = 2.0
-"""Seconds from the second cut after which what was admitted shows something; an opening burst,
-before it, shows nothing."""
-
-LONGEST_DEAF = 100.0
-DEAF_GATE = 0.5
+SHORT_WAIT = 0.5
+"""A told wait up to this is no rounding up to a whole second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +50,7 @@ class Closing:
     opens: float
     now: float
     chance: float
+    told: bool
 
 
 def refused_without_headers(row: Budget, event: Refused) -> Budget:
@@ -64,11 +58,13 @@ def refused_without_headers(row: Budget, event: Refused) -> Budget:
     memory = row.memory
     if event.slot < row.cut_at:
         return _belated(row, event)
-    if event.at < memory.deaf_until:
-        return closed(row, event.at, event.wait or DEAF_GATE, event.chance)
+    if event.wait is not None and _beside_the_rate(row, event):
+        memory = replace(memory, refused_at=event.slot, refused_seq=event.seq)
+        return opening(closed(replace(row, memory=memory), event.at, event.wait, event.chance))
     if event.wait is not None:
         opens = event.at + event.wait
-        return _cut(row, Closing(event.slot, event.seq, event.seq, opens, event.at, event.chance))
+        told = Closing(event.slot, event.seq, event.seq, opens, event.at, event.chance, told=True)
+        return _cut(row, told)
     probe = _next_probe(row, event)
     if not memory.probe:
         memory = replace(memory, closed_at=event.slot, closed_seq=event.seq, probe_step=row.step)
@@ -80,7 +76,9 @@ def probe_admitted(row: Budget, slot: float, seq: int) -> Budget:
     """Return the row after a call that looked into a closure was admitted: now the cut is made."""
     memory = row.memory
     before = replace(row, step=memory.probe_step, memory=replace(memory, probe=0.0))
-    return _cut(before, Closing(memory.closed_at, memory.closed_seq, seq, slot, slot, 0.5))
+    return _cut(
+        before, Closing(memory.closed_at, memory.closed_seq, seq, slot, slot, 0.5, told=False)
+    )
 
 
 def resume_at(marks: Marks, since: float, until: float, window: float, step: float) -> float:
@@ -96,17 +94,17 @@ def resume_at(marks: Marks, since: float, until: float, window: float, step: flo
 def grown(row: Budget, slot: float, seq: int) -> Budget:
     """Return the row with a larger limit, if it was quiet for long enough."""
     memory, window = row.memory, row.win
-    if slot < memory.deaf_until:
-        return _grown_deaf(row, slot, seq)
     if row.lim is None or window is None or memory.probe or slot < row.closed_until:
         return row
     quiet = slot - max(row.opened_at, memory.refused_at) >= memory.need * window
     due = slot - memory.grown_at >= 0.6 * window
-    if not (quiet and due and seq - memory.refused_seq >= QUIET_CALLS):
+    # So many calls are not waited for far below what was had before: there they take for ever.
+    proven = seq - memory.refused_seq >= QUIET_CALLS or row.lim < 0.5 * memory.best
+    if not (quiet and due and proven):
         return row
     least = FAST_GROWTH if row.lim < 0.9 * memory.best else GROWTH
     growth = max(memory.growth, least)
-    memory = replace(memory, grown_at=slot, growth=min(2 * growth, LARGEST_GROWTH), vain=0)
+    memory = replace(memory, grown_at=slot, growth=min(2 * growth, LARGEST_GROWTH))
     return paced(replace(row, lim=row.lim * (1 + growth), memory=memory))
 
 
@@ -138,10 +136,7 @@ def _belated(row: Budget, event: Refused) -> Budget:
 
 def _cut(row: Budget, closing: Closing) -> Budget:
     """Cut once for a closure."""
-    row = _judged(row, closing)
     memory = row.memory
-    if memory.deaf_until > closing.now:
-        return row
     if closing.opens - closing.began > max(2.0, 5 * row.step):
         cut = _window_cut(row, closing)
         win, lim = cut.win or USUAL_WINDOW, cut.lim or 1.0
@@ -159,7 +154,7 @@ def _window_cut(row: Budget, closing: Closing) -> Budget:
     memory, window = row.memory, row.win
     opened = row.opened_at or (closing.began if memory.first_at is None else memory.first_at)
     cycle = closing.opens - opened
-    admitted = closing.used - row.opened_seq - refused_since(memory.marks, opened)
+    admitted = closing.used - max(0, row.opened_seq) - refused_since(memory.marks, opened)
     fits = window is not None and 0.6 * window <= cycle <= 1.05 * window
     short = window is not None and cycle < 0.6 * window and admitted < 5
     if (fits or short) and not memory.bucket:
@@ -183,7 +178,7 @@ def _bucket_cut(row: Budget, closing: Closing) -> Budget:
     memory = row.memory
     if row.lim is not None and closing.began > memory.refused_at > 0:
         span = closing.began - memory.refused_at
-        rate = (closing.seq - memory.refused_seq) / span
+        rate = _admitted(row, closing.seq) / span
     else:
         since = max(closing.began - 2.0, memory.first_at or 0.0)
         rate = 0.5 * (closing.seq - used_at(memory.marks, since)) / 2.0
@@ -208,68 +203,38 @@ def _less(row: Budget, closing: Closing) -> Budget:
 def _reopening(row: Budget, cut: Budget, closing: Closing, opens: float) -> Budget:
     memory, window = cut.memory, cut.win or USUAL_WINDOW
     least = (1 + closing.chance) * min(3.0, window / 20)
+    if memory.bucket and opens - closing.now <= SHORT_WAIT and closing.told:
+        least = 0.0
     shut = closed(paced(cut), closing.now, max(opens - closing.now, least), closing.chance)
     growth_refused = memory.grown_at and closing.began - memory.grown_at < 1.6 * window
     return replace(
-        shut,
-        opened_at=shut.closed_until,
-        opened_seq=closing.seq + 1,
+        opening(shut),
         memory=replace(
             memory,
+            missed=0,
             refused_at=closing.began,
             refused_seq=closing.seq,
             growth=0.0,
             need=2 if growth_refused else 1,
-            best=max(row.lim or cut.lim or 0.0, 0.95 * memory.best),
+            best=max(row.lim or cut.lim or 0.0, 0.8 * memory.best),
         ),
     )
 
 
-def _judged(row: Budget, closing: Closing) -> Budget:
-    """Count the cuts made far below what the server has shown that it admits.
+def _beside_the_rate(row: Budget, event: Refused) -> bool:
+    """Whether more was admitted since the last refusal than any bucket with such a wait would.
 
-    So far down a refusal is hardly about our rate: it would otherwise sink to a call a second for
-    a server that refuses one in twenty, whoever asks. After four such cuts in a row
-    go back to what was shown, and obey the gate alone for a while.
+    A bucket that has a token again after `wait` fills by at most 1 / wait a second. A server that
+    refuses one call in twenty, whoever asks, admits far more; cutting for it would sink to a call
+    a second.
     """
-    memory, window = row.memory, row.win or USUAL_WINDOW
-    if row.lim is None:
-        return row
-    if not memory.base_at:
-        memory = replace(memory, base_at=closing.began, base_seq=closing.seq)
-        return replace(row, memory=memory)
-    shown = max(memory.shown, _throughput(row, closing.began, closing.seq))
-    vain = memory.vain + 1 if shown * VAIN_BELOW * row.step > 1 else 0
-    memory = replace(memory, shown=shown, vain=vain)
-    if vain < VAIN_CUTS:
-        return replace(row, memory=memory)
-    until = closing.now + min(LONGEST_DEAF, 10 * window)
-    memory = replace(memory, vain=0, shown=0.0, deaf_until=until, grown_at=closing.now)
-    back = paced(replace(row, lim=shown * window, memory=memory))
-    return closed(back, closing.now, max(0.0, closing.opens - closing.now), closing.chance)
+    memory, wait = row.memory, event.wait
+    if wait is None or wait > SHORT_WAIT or not memory.refused_at:
+        return False
+    span, admitted = event.slot - memory.refused_at, _admitted(row, event.seq)
+    return admitted >= 5 and admitted > 3 * (1 + span / wait)
 
 
-def _throughput(row: Budget, at: float, seq: int) -> float:
-    """Return the permits a second that were admitted in the last window, or since the base."""
-    memory, window = row.memory, row.win or USUAL_WINDOW
-    span = at - memory.base_at
-    if span >= window:
-        return own_use(row, at, seq) / window
-    admitted = seq - memory.base_seq - refused_since(memory.marks, memory.base_at)
-    return max(0, admitted) / span if span >= SHOWN_AFTER else 0.0
-
-
-def _grown_deaf(row: Budget, slot: float, seq: int) -> Budget:
-    """Grow although calls are refused, for as long as more are admitted for it."""
-    memory, window = row.memory, row.win or USUAL_WINDOW
-    if row.lim is None or slot - memory.grown_at < 0.6 * window:
-        return row
-    admitted = _throughput(row, slot, seq)
-    memory = replace(memory, grown_at=slot, shown=max(memory.shown, admitted))
-    limit = row.lim
-    if limit < 1.5 * admitted * window:
-        limit *= 1 + LARGEST_GROWTH
-    elif limit > 2 * admitted * window:
-        # Half of it is refused or waits at the gate: it was about our rate after all.
-        limit, memory = max(1.0, admitted * window), replace(memory, deaf_until=0.0)
-    return paced(replace(row, lim=limit, memory=memory))
+def _admitted(row: Budget, seq: int) -> int:
+    """Return the permits of those since the gate opened that the server admitted."""
+    return 0 if row.opened_seq < 0 else max(0, seq - row.opened_seq - row.memory.missed)

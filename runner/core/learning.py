@@ -12,6 +12,7 @@ from runner.core.budget import (
     Answered,
     Budget,
     Event,
+    GivenUp,
     Measured,
     Memory,
     Refused,
@@ -21,10 +22,11 @@ from runner.core.budget import (
     counted,
     own_use,
     paced,
+    uncounted,
 )
 from runner.core.closing import grown, probe_admitted, refused_without_headers
 from runner.core.limits import Limits, Seen, rounded, window_of
-from runner.core.marks import reached, refused
+from runner.core.marks import reached
 from runner.core.pacing import initial_spread
 from runner.core.searching import run_failed, search_grown
 from runner.core.waits import backoff
@@ -46,6 +48,8 @@ def learn(row: Budget, event: Event) -> Budget:
             return _answered(row, event)
         case Refused():
             return _refused(row, event)
+        case GivenUp():
+            return uncounted(counted(row, event.slot, event.seq), event.slot)
         case RunFailed():
             return run_failed(row, event)
         case Measured():
@@ -139,7 +143,7 @@ def _others(row: Budget, event: Answered | Refused, limits: Limits) -> Budget:
 
 def _refused(row: Budget, event: Refused) -> Budget:
     row = counted(row, event.slot, event.seq)
-    row = replace(row, memory=replace(row.memory, marks=refused(row.memory.marks, event.slot)))
+    row = uncounted(row, event.slot)
     limits = event.limits
     if limits is None and row.source not in {Source.FLAG, Source.HEADER}:
         return refused_without_headers(row, event)

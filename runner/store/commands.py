@@ -10,13 +10,16 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
+from runner.core.errors import RunnerError
 from runner.core.model import JobState
 from runner.core.outcome import Outcome
-from runner.core.progress import Progress
-from runner.store import batch_scan, budgets, find, give_back, outcomes, reads
+from runner.core.progress import Progress, WorkerSeen
+from runner.store import audit, batch_scan, budgets, check, find, give_back, outcomes, reads
+from runner.store.audit import ThreadSeen
 from runner.store.budgets import Ahead, BudgetRow, Changed, Leased
 from runner.store.cancel import Cancelled, cancel
 from runner.store.find import Found
+from runner.store.outcomes import Cursor
 from runner.store.record import Now
 from runner.store.retry import USUAL, Retried, Wanted, retry
 from runner.store.tables import NUMBER
@@ -43,7 +46,19 @@ class Commands(ABC):
     def _now(self) -> Now:
         """Return the store's clock and the wall's."""
 
+    def reading(self, verb: Callable[[Connection], T]) -> T:
+        """Run a verb of this room in a short read of its own."""
+        return self._read(verb)
+
+    def writing(self, verb: Callable[[Connection], T]) -> T:
+        """Run a verb of this room as one transaction; it may run more than once."""
+        return self._write(verb)
+
     # where things stand
+
+    def workers(self) -> tuple[WorkerSeen, ...]:
+        """Return the workers whose leases nobody has ended, the oldest first."""
+        return self._read(lambda connection: reads.workers(connection, self._now().clock_ms))
 
     def progress(self, batch_id: int, *, brief: bool = False) -> Progress:
         """Return where a batch stands; `brief`: its counts alone. `budgets` is left empty."""
@@ -119,6 +134,38 @@ class Commands(ABC):
 
     def _unknown(self, batch_id: int, only: frozenset[str]) -> tuple[str, ...]:
         return self._read(lambda connection: batch_scan.unknown(connection, batch_id, only))
+
+    # whether things are as they should be
+
+    def settled_since(
+        self, batch_id: int, after: Cursor = (0, 0)
+    ) -> Iterator[tuple[Cursor, Outcome]]:
+        """Yield jobs at rest in the order of their ends, each with the cursor to go on from.
+
+        Ends carry their workers' wall clocks: with several hosts, go on from a little before the
+        last cursor, and drop what was there already.
+        """
+        return outcomes.settled_since(self._read, batch_id, after)
+
+    def audit_threads(self, batch_id: int) -> Iterator[ThreadSeen]:
+        """Yield what is known of the runs on each of a batch's threads."""
+        return audit.threads(self._read, batch_id)
+
+    def adopt(self, job_id: int, generation: int, run_id: str) -> bool:
+        """Give a run to a job at rest that knows of none; a worker follows it to its end."""
+        return self._write(
+            lambda connection: audit.adopt(
+                connection, job_id, generation, run_id, self._now().wall_ms
+            )
+        )
+
+    def check(self) -> list[str]:
+        """Return what is wrong with the database, a line a finding; empty where it is sound."""
+        try:
+            return self._read(check.check)
+        except RunnerError as error:
+            # A file so damaged that it cannot be read is a finding too.
+            return [str(error)]
 
     # what a worker asks about its jobs
 

@@ -48,6 +48,21 @@ class LightWriter:
                         self._forget()
                     patience.wait(error)
 
+    def outside(self, statement: str) -> None:
+        """Run a statement that no transaction may hold, such as VACUUM."""
+        with self._lock:
+            self._forget()
+            patience = Patience(self._place, self._rng, Event().wait, self._tell)
+            self._engine = self._engine or _engine(self._place)
+            while True:
+                try:
+                    with self._engine.connect() as connection:
+                        connection.execution_options(isolation_level="AUTOCOMMIT")
+                        connection.exec_driver_sql(statement)
+                        return
+                except DBAPIError as error:
+                    patience.wait(error)
+
     def close(self) -> None:
         """Let go of the connection."""
         with self._lock:

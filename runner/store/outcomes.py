@@ -8,6 +8,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from sqlalchemy import Connection, Executable, Row, TextClause, bindparam, text
 
@@ -17,11 +18,14 @@ from runner.core.outcome import Cause, Outcome
 from runner.store.tables import NUMBER, STATES
 
 CHUNK = 1000
+FIRST_CHUNK = 100
+LEAST = 10
 CHUNK_BYTES = 4 * 1024 * 1024
 
 AT_REST = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
-Read = Callable[[Callable[[Connection], list[Outcome]]], list[Outcome]]
+Cursor: TypeAlias = tuple[int, int]
+"""How far a reader is in the order of ending: (ended_ms, job id); (0, 0) is before all."""
 
 _COLUMNS = """
     j.id, j.source_id, j.custom_id, j.line, j.state, j.status, j.thread_id, j.run_id, j.attempt,
@@ -38,13 +42,24 @@ _EARLIER = text(
 ).bindparams(bindparam("ids", expanding=True))
 _TOLD = text(
     """
-    SELECT job_id, run_id FROM attempt
+    SELECT job_id, why, run_id FROM attempt
     WHERE why IN ('double', 'noted') AND job_id IN :ids AND run_id <> '' ORDER BY id
     """
 ).bindparams(bindparam("ids", expanding=True))
 _RUNS = text(
     "SELECT job_id, run_id FROM outcome WHERE job_id IN :ids AND run_id IS NOT NULL"
 ).bindparams(bindparam("ids", expanding=True))
+
+
+_SETTLED = text(
+    f"""
+    SELECT {_COLUMNS}
+    FROM job j LEFT JOIN outcome o ON o.job_id = j.id AND o.generation = j.generation
+    WHERE j.batch_id = :batch_id AND j.state >= 3
+    AND (j.ended_ms, j.id) > (:ended_ms, :job_id)
+    ORDER BY j.ended_ms, j.id LIMIT :most
+    """  # noqa: S608 - the columns are a constant of this file
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +106,7 @@ def outcomes(
     """
     wanted = (states or frozenset(STATES)) & (AT_REST if at_rest_only else frozenset(STATES))
     numbers = sorted(NUMBER[state] for state in wanted)
-    after, most = _Line(), 100
+    after, most = _Line(), FIRST_CHUNK
     while numbers:
 
         def verb(connection: Connection, after: _Line = after, most: int = most) -> Page:
@@ -113,7 +128,7 @@ def outcomes(
         if len(found.outcomes) < most:
             return
         after = found.last
-        most = max(10, min(CHUNK, most * CHUNK_BYTES // max(found.weight, 1)))
+        most = min(CHUNK, max(LEAST, most * CHUNK_BYTES // max(found.weight, 1)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +138,37 @@ class Page:
     outcomes: Sequence[Outcome]
     last: _Line
     weight: int
+
+
+def settled_since(
+    read: Callable[
+        [Callable[[Connection], list[tuple[Cursor, Outcome]]]], list[tuple[Cursor, Outcome]]
+    ],
+    batch_id: int,
+    after: Cursor,
+) -> Iterator[tuple[Cursor, Outcome]]:
+    """Yield jobs at rest in the order of their ends, each with the cursor that stands behind it."""
+    most = FIRST_CHUNK
+    while True:
+
+        def verb(
+            connection: Connection, after: Cursor = after, most: int = most
+        ) -> list[tuple[Cursor, Outcome]]:
+            binds: dict[str, object] = {
+                "batch_id": batch_id,
+                "ended_ms": after[0],
+                "job_id": after[1],
+                "most": most,
+            }
+            rows = connection.execute(_SETTLED, binds).all()
+            cursors = [(row.ended_ms, row.id) for row in rows]
+            return list(zip(cursors, _outcomes(connection, batch_id, rows), strict=True))
+
+        found = read(verb)
+        yield from found
+        if len(found) < most:
+            return
+        after = found[-1][0]
 
 
 def _page(
@@ -138,6 +184,8 @@ def _page(
 
 
 def _outcomes(connection: Connection, batch_id: int, rows: Sequence[Row[object]]) -> list[Outcome]:
+    if not rows:
+        return []
     batch, uid = connection.execute(_NAMED, {"batch_id": batch_id}).one()
     generations = {row.id: row.generation for row in rows}
     earlier: dict[int, list[bytes]] = defaultdict(list)
@@ -181,9 +229,11 @@ def doubles_of(connection: Connection, runs: dict[int, str | None]) -> dict[int,
     """Return further runs with a job's tag, by job id; `runs` names each job's own."""
     told: dict[int, list[str]] = defaultdict(list)
     ids = list(runs)
-    for job_id, run_id in connection.execute(_TOLD, {"ids": ids}):
-        # A noted answer may name the run that the job then adopted.
-        if runs[job_id] not in (None, run_id) and run_id not in told[job_id]:
+    for job_id, why, run_id in connection.execute(_TOLD, {"ids": ids}):
+        # A noted answer of a job without a run may name the one that it will adopt.
+        if why == "noted" and runs[job_id] is None:
+            continue
+        if run_id != runs[job_id] and run_id not in told[job_id]:
             told[job_id].append(run_id)
     if any(told.values()):
         for job_id, run_id in connection.execute(_RUNS, {"ids": list(told)}):

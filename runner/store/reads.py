@@ -60,18 +60,19 @@ DOUBLES = text(
         SELECT DISTINCT a.job_id, a.run_id FROM attempt a
         JOIN job j ON j.id = a.job_id
         WHERE a.why IN ('double', 'noted') AND a.run_id <> '' AND j.batch_id = :batch_id
-        AND a.run_id <> COALESCE(j.run_id, a.run_id)
+        AND a.run_id <> COALESCE(j.run_id, '') AND (a.why = 'double' OR j.run_id IS NOT NULL)
         AND NOT EXISTS (SELECT 1 FROM outcome o WHERE o.job_id = a.job_id AND o.run_id = a.run_id)
     ) AS seen
     """
 )
 _WORKERS = text(
     """
-    SELECT id, host, pid, version, clock_beat_ms, started_ms,
-        (SELECT COUNT(*) FROM job WHERE job.worker = worker.id)
+    SELECT id, host, pid, version, clock_beat_ms, started_ms, boot,
+        (SELECT COUNT(*) FROM job WHERE job.worker = worker.id) AS holds
     FROM worker WHERE taken = 0 ORDER BY started_ms, id
     """
 )
+_BOOT = text("SELECT value FROM meta WHERE name = 'boot'")
 _SOURCES = text("SELECT path FROM source WHERE batch_id = :batch_id ORDER BY id")
 _NOTED = text(
     """
@@ -149,13 +150,19 @@ def _causes(connection: Connection, batch_id: int) -> tuple[Cause, ...]:
 
 def workers(connection: Connection, now_ms: int) -> tuple[WorkerSeen, ...]:
     """Return the workers whose leases nobody has ended, the oldest first."""
+    # SQLite's clock counts from the machine's start: a beat before it is as old at least.
+    boot = connection.scalar(_BOOT) if connection.dialect.name == "sqlite" else None
     return tuple(
         WorkerSeen(
-            worker_id, host, pid, version, max(0, now_ms - beat_ms) / 1000, holds, started_ms
+            row.id,
+            row.host,
+            row.pid,
+            row.version,
+            (now_ms if boot not in (None, row.boot) else max(0, now_ms - row.clock_beat_ms)) / 1000,
+            row.holds,
+            row.started_ms,
         )
-        for worker_id, host, pid, version, beat_ms, started_ms, holds in connection.execute(
-            _WORKERS
-        )
+        for row in connection.execute(_WORKERS)
     )
 
 

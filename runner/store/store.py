@@ -19,7 +19,7 @@ from runner.core.batch import Batch
 from runner.core.model import Job, Proofs
 from runner.core.moves import Move
 from runner.core.points import Point, Reach, pass_by
-from runner.store import batches, claim, leases, locks, opening
+from runner.store import batches, claim, leases, locks, opening, space
 from runner.store.add import Queueing
 from runner.store.claim import Left, Want
 from runner.store.clock import Clock, MachineClock, boot_id
@@ -365,4 +365,14 @@ class Store(Commands):
             lambda connection: opening.server_offset_ms(connection, self._clock.boot_ms)
         )
 
-    # reads and commands
+    # reads and commands: see commands.py
+
+    def vacuum(self) -> tuple[int, int]:
+        """Give room back to the disk; return the database's bytes before and after.
+
+        SQLite: others wait meanwhile, and as much room again is needed.
+        """
+        before = self._read(space.size)
+        if not self._engines.place.in_memory:
+            self._light.outside(space.vacuuming(self._engines.place))
+        return before, self._read(space.size)

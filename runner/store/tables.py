@@ -154,8 +154,17 @@ class Job(SQLModel, table=True):
             postgresql_where=text("state IN (1, 2) AND worker IS NULL"),
         ),
         Index(
+            "job_ended",
+            "batch_id",
+            "ended_ms",
+            "id",
+            sqlite_where=text("state >= 3"),
+            postgresql_where=text("state >= 3"),
+        ),
+        Index(
             "job_asked",
             "worker",
+            "cancel_asked",
             sqlite_where=text("cancel_asked = 1 AND worker IS NOT NULL"),
             postgresql_where=text("cancel_asked = 1 AND worker IS NOT NULL"),
         ),

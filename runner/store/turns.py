@@ -9,15 +9,19 @@ from collections.abc import Collection, Iterable
 
 from sqlalchemy import Connection, text
 
+# Sub-selects of one value, not joins: so both planners read the waiting jobs in the index's own
+# order, and stop at the first; and whether somebody has the turn is looked up once.
 GRANT = text(
     """
     UPDATE job SET blocked = 0 WHERE id = (
-        SELECT n.id FROM job j
-        JOIN job n ON n.origin = j.origin AND n.thread_id = j.thread_id
-        WHERE j.id = :id AND j.own_thread = 0 AND n.blocked = 1 AND n.state = 0
+        SELECT n.id FROM job n
+        WHERE n.origin = (SELECT origin FROM job WHERE id = :id)
+        AND n.thread_id = (SELECT thread_id FROM job WHERE id = :id AND own_thread = 0)
+        AND n.blocked = 1 AND n.state = 0
         AND NOT EXISTS (
             SELECT 1 FROM job o
-            WHERE o.origin = j.origin AND o.thread_id = j.thread_id
+            WHERE o.origin = (SELECT origin FROM job WHERE id = :id)
+            AND o.thread_id = (SELECT thread_id FROM job WHERE id = :id)
             AND o.state < 3 AND o.blocked = 0 AND o.own_thread = 0
         )
         ORDER BY n.id LIMIT 1

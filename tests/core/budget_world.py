@@ -11,7 +11,7 @@ from itertools import count
 from random import Random
 from typing import Literal
 
-from runner.core.budget import Answered, Budget, Event, Measured, Refused
+from runner.core.budget import Answered, Budget, Event, GivenUp, Measured, Refused
 from runner.core.learning import learn
 from runner.core.limits import Limits
 from runner.core.pacing import (
@@ -159,6 +159,7 @@ class World:
                 budget = self.row.budget
                 if now < budget.closed_until or late(slot, now, lateness_allowed(budget.spread)):
                     flight -= 1
+                    self.learn(GivenUp(slot, seq))
                     return
                 at(now + self.latency(), arriving(slot, seq))
 

@@ -126,14 +126,15 @@ async def test_a_time_out_of_ours_resets_the_connection(
 async def test_what_lies_in_the_buffers_does_not_leave_after_a_time_out(
     sender: Sender, server: BrokenServer
 ) -> None:
-    large = b"y" * 20_000_000
+    # The kernel's own buffers of both ends hold some 10 MB of it, the client's the rest.
+    large = b"y" * 50_000_000
     answer = await sender.send(create("reads_when_told", large), timeout_s=SHORT_S)
     assert isinstance(answer, Silence)
     assert (answer.sent, answer.why) == (True, "timeout")
     server.go_on()
     line = await server.an_end()
     assert line.ended == "reset"
-    assert line.arrived < len(large)
+    assert line.arrived < len(large) / 2
 
 
 async def test_cancelling_resets_the_connection_and_is_passed_on(

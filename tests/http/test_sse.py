@@ -10,9 +10,9 @@ from runner.http.sender import StreamEvent
 from runner.http.sse import EventParser
 
 STREAM = (
-    b"\xef\xbb\xbf: hello\r\n"
+    b"\xef\xbb\xbf"
     b'event: thread.run.created\r\ndata: {"id":\r\ndata:  "run_1"}\r\n\r\n'
-    b"id: 7\rretry: 10\rdata:caf\xc3\xa9 \xe2\x82\xac\r\r"
+    b": hello\r\nid: 7\rretry: 10\rdata:caf\xc3\xa9 \xe2\x82\xac\r\r"
     b"event: nothing\n\n"
     b"data\n\n"
     b"data: a:b\nunknown: x\n\n"

@@ -1,6 +1,7 @@
 """One suite on both engines: a real SQLite file and a real PostgreSQL."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,13 +23,39 @@ def postgres_server() -> Iterator[PostgresServer]:
     server.remove()
 
 
+@pytest.fixture(scope="session")
+def ready_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite database with its tables, to be copied: Alembic costs half a second a time."""
+    path = tmp_path_factory.mktemp("ready") / "runner.db"
+    Store.open(str(path)).close()
+    return path
+
+
+@pytest.fixture(scope="session")
+def ready_database(postgres_server: PostgresServer) -> str:
+    """The name of a PostgreSQL database with its tables, to be copied."""
+    url = postgres_server.fresh()
+    Store.open(url).close()
+    return url.rpartition("/")[2]
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database of each engine."""
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A place for a database, with no tables yet."""
     if request.param == "sqlite":
         return str(tmp_path / "runner.db")
     server: PostgresServer = request.getfixturevalue("postgres_server")
     return server.fresh()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database with no jobs."""
+    if request.param == "sqlite":
+        ready: Path = request.getfixturevalue("ready_file")
+        return str(shutil.copy(ready, tmp_path / "runner.db"))
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    return server.fresh(request.getfixturevalue("ready_database"))
 
 
 @pytest.fixture

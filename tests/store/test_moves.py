@@ -91,13 +91,10 @@ def test_a_move_wins_only_on_the_row_that_it_was_decided_on(name: str, store: St
         replace(at, job_id=at.job_id + 1000),
     ):
         assert write(store, make(other)) == [False]
-    wrong = SUBMITTING if at.state is not SUBMITTING else RUNNING
-    sql = "UPDATE job SET state = :state WHERE id = :id"
     store._write(lambda c: c.exec_driver_sql(f"UPDATE job SET state = 3 WHERE id = {job.id}"))
     assert write(store, make(at)) == [False]
     state = list(JobState).index(at.state)
     store._write(lambda c: c.exec_driver_sql(f"UPDATE job SET state = {state} WHERE id = {job.id}"))
-    del sql, wrong
     assert rows(store, "SELECT COUNT(*) FROM outcome") == [(0,)]
     assert write(store, make(at)) == [True]
     assert tallied(store) == counted(store)
@@ -125,7 +122,7 @@ def test_a_job_created_and_settled_in_one_group_rests(store: Store) -> None:
     assert all(write(store, *(Intend(held(job)) for job in work.jobs)))
     moves: list[Move] = []
     # The writer is kept busy, so that all of these fall into one group, the settles first.
-    store.ask(lambda: [moves.append, rows(store, "SELECT COUNT(*) FROM job")], lambda _end: None)
+    store.ask(lambda: rows(store, "SELECT COUNT(*) FROM job"), lambda _end: None)
     for job in work.jobs:
         moves += [Created(submitting(job), f"run_{job.id}", CREATED), settled(running(job))]
     assert all(write(store, *moves))
@@ -203,8 +200,6 @@ def test_a_settle_keeps_the_run_as_it_came(work: Working) -> None:
     ]
     seen = rows(store, "SELECT why, run_id, sender FROM attempt ORDER BY id")
     assert seen == [("created", "run_1", work.me), ("double", "run_2", work.me)]
-    assert store.noted(job.id, 1) == "run_1"
-    assert store.known_runs(job.id) == {"run_1", "run_2"}
     assert rows(store, "SELECT possible_double, worker FROM job WHERE id = :id", id=job.id) == [
         (1, None)
     ]

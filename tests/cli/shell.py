@@ -1,0 +1,119 @@
+"""The installed command in a process of its own, with or without a terminal."""
+
+import contextlib
+import json
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+LIMIT_S = 60.0
+SIMULATED = ("--simulate", "--simulator=--duration=0.05")
+"""A rehearsal whose runs take a twentieth of a second."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class Shell:
+    """A folder to work in, and an environment that nothing of the machine's reaches."""
+
+    folder: Path
+
+    def run(self, *words: object, env: Mapping[str, str] | None = None, stdin: str = "") -> Ended:
+        """Give a command and wait for its end."""
+        done = subprocess.run(
+            [*COMMAND, *map(str, words)],
+            cwd=self.folder,
+            env=self.environ(env),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
+        )
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    def start(self, *words: object) -> "subprocess.Popen[str]":
+        """Give a command and do not wait."""
+        return subprocess.Popen(
+            [*COMMAND, *map(str, words)],
+            cwd=self.folder,
+            env=self.environ(None),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def on_terminal(self, *words: object, env: Mapping[str, str] | None = None) -> Ended:
+        """Give a command on a terminal of 100 columns; `out` holds all that it drew."""
+        ours, theirs = pty.openpty()
+        size = {"COLUMNS": "100", "LINES": "30", "TERM": "xterm"}
+        with subprocess.Popen(
+            [*COMMAND, *map(str, words)],
+            cwd=self.folder,
+            env=self.environ({**size, **(env or {})}),
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+        ) as process:
+            os.close(theirs)
+            drawn = _all_of(ours)
+            os.close(ours)
+            return Ended(process.wait(LIMIT_S), drawn, "")
+
+    def manifest(self, name: str, lines: Iterable[Mapping[str, object]]) -> str:
+        """Write a manifest and return its name."""
+        text = "".join(f"{json.dumps(line)}\n" for line in lines)
+        (self.folder / name).write_text(text, "utf-8")
+        return name
+
+    def jobs(self, count: int, name: str = "m.jsonl") -> str:
+        """Write a manifest of so many jobs, j1 and on."""
+        return self.manifest(
+            name,
+            ({"custom_id": f"j{i}", "assistant_id": "asst_1"} for i in range(1, count + 1)),
+        )
+
+    def environ(self, more: Mapping[str, str] | None) -> dict[str, str]:
+        """Return what the command sees."""
+        return {**_KEPT, "LANG": "C.UTF-8", **(more or {})}
+
+
+def interrupt(process: "subprocess.Popen[str]") -> Ended:
+    """Press Ctrl-C and wait for the end."""
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=LIMIT_S)
+    return Ended(process.returncode, out, err)
+
+
+def _all_of(descriptor: int) -> str:
+    read = bytearray()
+    with contextlib.suppress(OSError):  # EIO: the other end of a terminal is closed
+        while chunk := os.read(descriptor, 65536):
+            read += chunk
+    return read.decode()
+
+
+_SEEN = os.environ  # noqa: TID251 - what the command is started with
+_KEPT = {name: _SEEN[name] for name in ("PATH", "HOME", "TMPDIR") if name in _SEEN}
+
+
+def _command() -> list[str]:
+    beside = Path(sys.executable).with_name("runner")
+    found = str(beside) if beside.exists() else shutil.which("runner")
+    return [found] if found else [sys.executable, "-m", "runner"]
+
+
+COMMAND = _command()
