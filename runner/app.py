@@ -6,6 +6,7 @@ Logic that is found here moves down.
 
 import os
 import random
+import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, contextmanager
@@ -13,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
 from importlib.util import find_spec
+from threading import Event
 from typing import BinaryIO
 
 import anyio
@@ -20,13 +22,16 @@ from anyio import to_thread
 
 from runner import __version__
 from runner.config import Settings, dialect_options, extra_headers, secret
+from runner.core.audit import Audited
 from runner.core.batch import Batch, Queued
 from runner.core.breaker import Breaker
-from runner.core.errors import UsageError
-from runner.core.model import JobSpec, JobState, Proofs
+from runner.core.call import Call
+from runner.core.errors import UsageError, quoted
+from runner.core.keys import idempotency_key
+from runner.core.model import Job, JobSpec, JobState, Proofs
 from runner.core.outcome import Outcome
 from runner.core.points import Reach, pass_by
-from runner.core.progress import Progress
+from runner.core.progress import BudgetUse, Progress
 from runner.core.view import Pulse, View, left_s
 from runner.dialects.dialect import Dialect, Tag
 from runner.dialects.named import named
@@ -39,13 +44,19 @@ from runner.http.sender import Sender
 from runner.manifest.reader import Check
 from runner.manifest.sources import STANDARD_INPUT, batch_name
 from runner.simulator.started import StartedSimulator
+from runner.store.budgets import BudgetRow
+from runner.store.cancel import Cancelled
+from runner.store.find import Found
+from runner.store.retry import Retried
 from runner.store.store import Store
+from runner.work.audit import AuditPolicy, audit
 from runner.work.budgets import Budgets
 from runner.work.carried import Assignment
 from runner.core.retry import RetryPolicy
 from runner.work.policy import OnAction, OnDoubt, WorkPolicy
 from runner.work.tools import load_tools
 from runner.work.pool import Ending, Pool
+from runner.work.probe import Probed, probe, probe_job
 from runner.work.queueing import (
     Interrupted,
     QueuePolicy,
@@ -58,6 +69,8 @@ from runner.work.signals import interrupts
 
 SIMULATED = "simulate:"
 """The base URL of a rehearsal's batch: the simulator's port changes, the batch does not."""
+SIMULATOR_URL = "http://127.0.0.1:8080/v1"
+MARK = "KEY-STANDS-HERE"
 
 
 def wall_s() -> float:
@@ -105,6 +118,20 @@ class Carried:
         return 1 if self.queued is not None and self.queued.faulty else 0
 
 
+@dataclass(frozen=True)
+class Snippet:
+    """A create call to paste.
+
+    `key` is the header that carries the key and what stands before the key in it, None where no
+    header does; `variable` is the environment variable that holds it.
+    """
+
+    call: Call
+    base_url: str
+    key: tuple[str, str] | None
+    variable: str
+
+
 @dataclass
 class Talk:
     """Where the work says what it does; the command line draws it."""
@@ -127,6 +154,7 @@ class Runner:
         self._store: Store | None = None
         self._simulator: StartedSimulator | None = None
         self._rng = random.Random()
+        self._forever = False
 
     def __enter__(self) -> "Runner":
         return self
@@ -144,10 +172,10 @@ class Runner:
             self._stack.callback(self._store.close)
         return self._store
 
-    def dialect(self, name: str | None = None) -> Dialect:
-        """The dialect of the settings, or of a batch that keeps its own."""
+    def dialect(self, name: str | None = None, tag: str | None = None) -> Dialect:
+        """The dialect of the settings, or of a batch that keeps its own (and its tag)."""
         options = dialect_options(self.settings)
-        options.setdefault("tag", self.settings.tag)
+        options.setdefault("tag", self.settings.tag if tag is None else tag)
         return named(name or self.settings.dialect, options)
 
     def base_url(self, dialect: Dialect) -> str:
@@ -273,7 +301,7 @@ class Runner:
         """Queue manifests; bad lines go to `<out>.rejected.jsonl`, or beside the manifest."""
         batch = batch or self.begin(paths)
         telling = telling or Telling(self.talk.warn)
-        dialect = self.dialect(batch.dialect)
+        dialect = self.dialect(batch.dialect, batch.tag)
         total = Queued()
         if self.settings.strict:
             self._all_good_or_nothing(paths, stdin, dialect)
@@ -336,8 +364,9 @@ class Runner:
             rows = write(self.outcomes(batch.id), out, Form.JSONL, reach=self._reach)
         return replace(done, rows=rows)
 
-    def work(self, names: Sequence[str]) -> Carried:
-        """Carry the jobs of these batches (none named: all) to their rest."""
+    def work(self, names: Sequence[str], *, forever: bool = False) -> Carried:
+        """Carry the jobs of these batches (none named: all) to their rest, or for ever."""
+        self._forever = forever
         with self._serving():
             return self._loop(self.chosen(names), (), None, None)
 
@@ -376,6 +405,164 @@ class Runner:
         """The batch's outcomes in manifest order, jobs at rest only."""
         return self.store.outcomes(batch_id, states=states, statuses=statuses)
 
+    def export(
+        self,
+        name: str | None,
+        out: str,
+        *,
+        form: str = "jsonl",
+        states: frozenset[JobState] | None = None,
+        statuses: frozenset[str] | None = None,
+        follow: bool = False,
+        formulas: bool = False,
+    ) -> int:
+        """Write a batch's results; return how many rows. `follow`: as jobs come to rest."""
+        check_target(out)
+        batch = self.one(name)
+        if follow:
+            if form != Form.JSONL:
+                raise UsageError(
+                    f"{form} cannot be written as jobs end", where="--follow", remedy="use jsonl"
+                )
+            rows = follow_rows(self.store, batch.id, states, statuses)
+            return write(rows, out, Form.JSONL, reach=self._reach)
+        rows = self.outcomes(batch.id, states, statuses)
+        return write(rows, out, Form(form), reach=self._reach, formulas=formulas)
+
+    def status(self, name: str | None = None) -> list[Progress]:
+        """Where the named batch stands, or every batch."""
+        found = self.chosen([name] if name else [])
+        budgets = self._budgets_in_use()
+        return [
+            replace(self.store.progress(b.id), budgets=budgets.get(b.base_url, ())) for b in found
+        ]
+
+    def _budgets_in_use(self) -> dict[str, tuple[BudgetUse, ...]]:
+        uses: dict[str, tuple[BudgetUse, ...]] = {}
+        for row in self.store.budgets():
+            base = row.account.rpartition(" ")[0]
+            uses[base] = (*uses.get(base, ()), use_of(row))
+        return uses
+
+    def show(self, custom_id: str, name: str | None = None) -> list[Found]:
+        """The jobs of this custom_id, with every attempt; raises `UsageError` for none."""
+        batch_id = self.one(name).id if name else None
+        found = self.store.find(custom_id, batch_id)
+        if not found:
+            raise UsageError(
+                f"no job is named {quoted(custom_id)}",
+                where=name or self.settings.db,
+                remedy="custom_ids are exact: case, spaces and Unicode form count",
+            )
+        return found
+
+    def snippet(self, custom_id: str, name: str | None = None) -> Snippet:
+        """The exact create call of a job, for pasting; the key is left out."""
+        found = self.show(custom_id, name)[0]
+        batch = self.one(found.batch)
+        dialect = self.dialect(batch.dialect, batch.tag)
+        job = job_of(found, batch)
+        variable = dialect.key_variables[0] if dialect.key_variables else "API_KEY"
+        base = SIMULATOR_URL if batch.base_url == SIMULATED else batch.base_url
+        held = [
+            (header, value.partition(MARK)[0])
+            for header, value in dialect.headers(MARK)
+            if MARK in value
+        ]
+        call = dialect.snippet(job, Tag(batch.tag))
+        return Snippet(call, base, held[0] if held else None, variable)
+
+    def retry(
+        self,
+        name: str | None,
+        *,
+        statuses: frozenset[str] = frozenset(),
+        codes: frozenset[str] = frozenset(),
+        only: frozenset[str] = frozenset(),
+        even_in_doubt: bool = False,
+    ) -> Retried:
+        """Failed jobs back to queued as their next generation, earlier runs kept."""
+        batch = self.one(name)
+        self.store.set_batch(batch.id, stopped="")
+        return self.store.retry(
+            batch.id,
+            statuses=statuses,
+            codes=codes,
+            only=only,
+            even_in_doubt=even_in_doubt,
+        )
+
+    def cancel(self, name: str | None, *, only: frozenset[str] = frozenset()) -> Cancelled:
+        """Queued jobs end as cancelled; the others are cancelled at the API by a worker."""
+        return self.store.cancel(self.one(name).id, only=only)
+
+    def audit(
+        self, name: str | None, *, adopt: bool = False, cancel_doubles: bool = False
+    ) -> Audited:
+        """Ask the API for the runs of every thread of the batch and compare."""
+        batch = self.one(name)
+        with self._serving():
+            return anyio.run(self._audit, batch, adopt, cancel_doubles)
+
+    async def _audit(self, batch: Batch, adopt: bool, cancel_doubles: bool) -> Audited:  # noqa: FBT001 - anyio.run passes by position
+        policy = policy_of(self.settings)
+        async with AsyncExitStack() as stack:
+            budgets = self._new_budgets()
+            assignment = self._assignment(batch, policy, budgets, stack)
+            wanted = AuditPolicy(adopt, cancel_doubles, policy.timeout_s, policy.doubt_wait_s)
+            return await audit(self.store, assignment, wanted, self.talk.warn)
+
+    def probe(self, assistant_id: str | None = None) -> Probed:
+        """Ask the server what it can prove, and remember it for its base URL."""
+        dialect = self.dialect()
+        with self._serving():
+            base = self.base_url(dialect)
+            url = self._simulator.url if self._simulator is not None else base
+            probed = anyio.run(self._probe, dialect, url, assistant_id)
+        self.store.set_proofs(base, probed.proofs)
+        return probed
+
+    async def _probe(self, dialect: Dialect, url: str, assistant_id: str | None) -> Probed:
+        key = secret(self.settings, dialect.key_variables)
+        sender = self._sender(dialect, url, key.reveal() if key else None)
+        try:
+            job = probe_job(dialect.name, assistant_id, secrets.token_hex(8))
+            return await probe(
+                dialect,
+                sender,
+                Tag(self.settings.tag),
+                job,
+                timeout_s=self.settings.timeout,
+                now=time.monotonic,
+            )
+        finally:
+            await sender.aclose()
+
+    def upgrade(self) -> str:
+        """Bring the tables up to date; return what was done, as one line."""
+        self._store = Store.open(self.settings.db, reach=self._reach, upgrade=True)
+        self._stack.callback(self._store.close)
+        return f"{self._store.label}: up to date"
+
+    def check_database(self) -> list[str]:
+        """Return what is wrong with the database; [] where it is sound."""
+        return self.store.check()
+
+    def vacuum(self) -> tuple[int, int]:
+        """Give unused space back; return the bytes before and after."""
+        return self.store.vacuum()
+
+    def copy(self, target: str, name: str | None) -> str:
+        """Copy a batch, or all there is, to another database; return what was done."""
+        from runner.store.copy import copy_database  # noqa: PLC0415 - only this command needs it
+
+        other = Store.open(target, upgrade=True)
+        try:
+            done = copy_database(self.store, other, name, lambda _done, _of: None)
+        finally:
+            other.close()
+        return str(done)
+
     # The loop
 
     def _loop(
@@ -398,17 +585,10 @@ class Runner:
         out: str | None,
     ) -> Carried:
         began = time.monotonic()
-        policy = policy_of(self.settings)
+        policy = replace(policy_of(self.settings), forever=self._forever)
         async with AsyncExitStack() as stack:
-            budgets = Budgets(
-                self.store,
-                rpm=self.settings.rpm,
-                read_rpm=self.settings.read_rpm,
-                window_s=self.settings.window,
-                rng=self._rng,
-                warn=self.talk.warn,
-            )
-            assignments = [await self._assignment(b, policy, budgets, stack) for b in batches]
+            budgets = self._new_budgets()
+            assignments = [self._assignment(b, policy, budgets, stack) for b in batches]
             feeding = [bool(paths)]
             pool = Pool(
                 self.store,
@@ -486,10 +666,20 @@ class Runner:
                     )
                 )
 
-    async def _assignment(
+    def _new_budgets(self) -> Budgets:
+        return Budgets(
+            self.store,
+            rpm=self.settings.rpm,
+            read_rpm=self.settings.read_rpm,
+            window_s=self.settings.window,
+            rng=self._rng,
+            warn=self.talk.warn,
+        )
+
+    def _assignment(
         self, batch: Batch, policy: WorkPolicy, budgets: Budgets, stack: AsyncExitStack
     ) -> Assignment:
-        dialect = self.dialect(batch.dialect)
+        dialect = self.dialect(batch.dialect, batch.tag)
         base = batch.base_url
         if base == SIMULATED:
             if self._simulator is None:
@@ -583,6 +773,72 @@ def policy_of(settings: Settings) -> WorkPolicy:
         max_failed_share=share,
         max_cost=settings.max_cost,
         version=__version__,
+    )
+
+
+def job_of(found: Found, batch: Batch) -> Job:
+    """Return a found job as a dialect takes it."""
+    return Job(
+        id=found.job.id,
+        batch_id=batch.id,
+        custom_id=found.job.custom_id,
+        state=found.job.state,
+        generation=found.job.generation,
+        attempt=found.job.attempt,
+        token=0,
+        key=idempotency_key(batch.uid, found.job.custom_id, found.job.generation),
+        thread_id=found.job.thread_id,
+        own_thread=False,
+        lane=0,
+        doubted=False,
+        closed_ms=0,
+        presumed=False,
+        slow_close=False,
+        first_intent_ms=0,
+        cancel_asked=False,
+        refusals=0,
+        run_id=found.job.run_id,
+        created_ms=0,
+        body=found.job.body,
+        extra=found.job.extra,
+    )
+
+
+def follow_rows(
+    store: Store,
+    batch_id: int,
+    states: frozenset[JobState] | None,
+    statuses: frozenset[str] | None,
+) -> Iterator[Outcome]:
+    """Yield outcomes in the order of their ends, until every job of the batch is at rest."""
+    after = (0, 0)
+    pause = Event()
+    while True:
+        whole = store.progress(batch_id, brief=True).whole
+        for cursor, outcome in store.settled_since(batch_id, after):
+            after = cursor
+            if states is not None and outcome.state not in states:
+                continue
+            if statuses is not None and outcome.status not in statuses:
+                continue
+            yield outcome
+        if whole:
+            return
+        pause.wait(0.5)
+
+
+def use_of(row: BudgetRow) -> BudgetUse:
+    """Return one budget's use, as `status` shows it."""
+    window = row.win or 60.0
+    return BudgetUse(
+        row.kind,
+        row.lim,
+        row.win,
+        row.source,
+        0.0 if row.leased_at < row.db_now - window else row.lim or 0.0,
+        max(0.0, row.closed_until - row.db_now),
+        row.closed_why,
+        row.source in ("closure", "search"),
     )
 
 

@@ -4,6 +4,7 @@ import hashlib
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from sqlalchemy import text
 
@@ -75,7 +76,7 @@ def write(store: Store, *moves: Move) -> list[bool]:
             ready.set()
 
     for place, move in enumerate(moves):
-        store.record(move, lambda won, place=place: done(place, won))
+        store.record(move, partial(done, place))
     assert not moves or ready.wait(30), store.trouble
     return [ends[place] for place in range(len(moves))]
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+import msgspec
+
 from runner.core.keys import part_of
 from runner.core.model import JobState, Kind, Run
 
@@ -81,6 +83,32 @@ class Audited:
     not_at_rest: int = 0
     possible_doubles: int = 0
     findings: list[Finding] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """Return the verdict for people, a finding a line."""
+        told = [
+            f"{f.kind}: thread {f.thread_id}"
+            + (f", job {f.custom_id}" if f.custom_id else "")
+            + f": {f.text} ({', '.join(f.runs)})"
+            for f in self.findings
+        ]
+        told.append(
+            f"{self.jobs} jobs on {self.threads} threads, {self.runs} runs on the server: "
+            + (f"{len(self.findings)} findings" if self.findings else "each job its run, no more")
+        )
+        if self.unproven:
+            told.append(f"{self.unproven} jobs unproven: the server would not list their threads")
+        if self.possible_doubles:
+            told.append(
+                f"{self.possible_doubles} jobs were sent again after a doubt: possible doubles"
+            )
+        if self.not_at_rest:
+            told.append(f"{self.not_at_rest} jobs are not at rest yet")
+        return told
+
+    def as_json(self) -> str:
+        """Return the verdict as one JSON object."""
+        return msgspec.json.encode(self).decode()
 
     @property
     def clean(self) -> bool:

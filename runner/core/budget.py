@@ -51,7 +51,8 @@ class Memory:
     A closure: it began with permit `closed_seq` at `closed_at` and is looked into every `probe`
     seconds (0: it is not), `probe_step` the step before it; `counted_to` the permit up to which the
     limit was counted (-1: it was not); the last refusal at `refused_at`, with `refused_seq` permits
-    used; `missed` refused or given up since the gate opened. Growing back: `grown_at`, `growth`, `need`, `best`. Runs that fail: `ceiling` the limit at
+    used; `missed` refused or given up since the gate
+    opened, `beside` the refusal was not about our rate. Growing back: `grown_at`, `growth`, `need`, `best`. Runs that fail: `ceiling` the limit at
     which they did, `quiet_s` how long none must before it grows.
     """
 
@@ -64,6 +65,7 @@ class Memory:
     refused_at: float = 0.0
     refused_seq: int = 0
     missed: int = 0
+    beside: bool = False
     closed_at: float = 0.0
     closed_seq: int = 0
     probe: float = 0.0

@@ -9,6 +9,7 @@ grows back while it is quiet.
 from dataclasses import dataclass, replace
 
 from runner.core.budget import (
+    FREE,
     USUAL_WINDOW,
     Budget,
     Refused,
@@ -32,6 +33,10 @@ LARGEST_GROWTH = 0.32
 QUIET_CALLS = 100
 """Admitted since the last refusal before anything grows: small limits would probe all day."""
 
+BESIDE_GROWTH = 0.5
+"""Growth after a refusal that was not about our rate: more than those taken for one take away."""
+
+FEWEST = 5
 SHORT_WAIT = 0.5
 """A told wait up to this is no rounding up to a whole second."""
 
@@ -50,7 +55,6 @@ class Closing:
     opens: float
     now: float
     chance: float
-    told: bool
 
 
 def refused_without_headers(row: Budget, event: Refused) -> Budget:
@@ -59,11 +63,11 @@ def refused_without_headers(row: Budget, event: Refused) -> Budget:
     if event.slot < row.cut_at:
         return _belated(row, event)
     if event.wait is not None and _beside_the_rate(row, event):
-        memory = replace(memory, refused_at=event.slot, refused_seq=event.seq)
+        memory = replace(memory, refused_at=event.slot, refused_seq=event.seq, beside=True)
         return opening(closed(replace(row, memory=memory), event.at, event.wait, event.chance))
     if event.wait is not None:
         opens = event.at + event.wait
-        told = Closing(event.slot, event.seq, event.seq, opens, event.at, event.chance, told=True)
+        told = Closing(event.slot, event.seq, event.seq, opens, event.at, event.chance)
         return _cut(row, told)
     probe = _next_probe(row, event)
     if not memory.probe:
@@ -76,9 +80,7 @@ def probe_admitted(row: Budget, slot: float, seq: int) -> Budget:
     """Return the row after a call that looked into a closure was admitted: now the cut is made."""
     memory = row.memory
     before = replace(row, step=memory.probe_step, memory=replace(memory, probe=0.0))
-    return _cut(
-        before, Closing(memory.closed_at, memory.closed_seq, seq, slot, slot, 0.5, told=False)
-    )
+    return _cut(before, Closing(memory.closed_at, memory.closed_seq, seq, slot, slot, 0.5))
 
 
 def resume_at(marks: Marks, since: float, until: float, window: float, step: float) -> float:
@@ -98,6 +100,11 @@ def grown(row: Budget, slot: float, seq: int) -> Budget:
         return row
     quiet = slot - max(row.opened_at, memory.refused_at) >= memory.need * window
     due = slot - memory.grown_at >= 0.6 * window
+    if memory.beside:
+        memory = replace(memory, beside=False)
+        return paced(
+            replace(row, lim=min(row.lim * (1 + BESIDE_GROWTH), window / FREE), memory=memory)
+        )
     # So many calls are not waited for far below what was had before: there they take for ever.
     proven = seq - memory.refused_seq >= QUIET_CALLS or row.lim < 0.5 * memory.best
     if not (quiet and due and proven):
@@ -105,7 +112,7 @@ def grown(row: Budget, slot: float, seq: int) -> Budget:
     least = FAST_GROWTH if row.lim < 0.9 * memory.best else GROWTH
     growth = max(memory.growth, least)
     memory = replace(memory, grown_at=slot, growth=min(2 * growth, LARGEST_GROWTH))
-    return paced(replace(row, lim=row.lim * (1 + growth), memory=memory))
+    return paced(replace(row, lim=min(row.lim * (1 + growth), window / FREE), memory=memory))
 
 
 def _next_probe(row: Budget, event: Refused) -> float:
@@ -156,7 +163,7 @@ def _window_cut(row: Budget, closing: Closing) -> Budget:
     cycle = closing.opens - opened
     admitted = closing.used - max(0, row.opened_seq) - refused_since(memory.marks, opened)
     fits = window is not None and 0.6 * window <= cycle <= 1.05 * window
-    short = window is not None and cycle < 0.6 * window and admitted < 5
+    short = window is not None and cycle < 0.6 * window and admitted < FEWEST
     if (fits or short) and not memory.bucket:
         return _less(row, closing)
     cycle = rounded(cycle)
@@ -178,11 +185,13 @@ def _bucket_cut(row: Budget, closing: Closing) -> Budget:
     memory = row.memory
     if row.lim is not None and closing.began > memory.refused_at > 0:
         span = closing.began - memory.refused_at
-        rate = _admitted(row, closing.seq) / span
+        admitted = _admitted(row, closing.seq)
+        # A few admitted calls measure no rate: such a cut is bounded.
+        rate = max(admitted / span, 0.33 / row.step)
     else:
         since = max(closing.began - 2.0, memory.first_at or 0.0)
         rate = 0.5 * (closing.seq - used_at(memory.marks, since)) / 2.0
-    rate = min(max(rate, 0.1 / row.step), 1 / row.step)
+    rate = min(max(rate, 0.02 / row.step), 1 / row.step)
     return replace(
         row,
         lim=max(0.1, USUAL_WINDOW * rate / 1.02),
@@ -203,8 +212,6 @@ def _less(row: Budget, closing: Closing) -> Budget:
 def _reopening(row: Budget, cut: Budget, closing: Closing, opens: float) -> Budget:
     memory, window = cut.memory, cut.win or USUAL_WINDOW
     least = (1 + closing.chance) * min(3.0, window / 20)
-    if memory.bucket and opens - closing.now <= SHORT_WAIT and closing.told:
-        least = 0.0
     shut = closed(paced(cut), closing.now, max(opens - closing.now, least), closing.chance)
     growth_refused = memory.grown_at and closing.began - memory.grown_at < 1.6 * window
     return replace(
@@ -232,7 +239,7 @@ def _beside_the_rate(row: Budget, event: Refused) -> bool:
     if wait is None or wait > SHORT_WAIT or not memory.refused_at:
         return False
     span, admitted = event.slot - memory.refused_at, _admitted(row, event.seq)
-    return admitted >= 5 and admitted > 3 * (1 + span / wait)
+    return admitted >= FEWEST and admitted > 1.5 * (1 + span / wait)
 
 
 def _admitted(row: Budget, seq: int) -> int:

@@ -42,7 +42,8 @@ _NEW_BATCH = text(
     INSERT INTO batch (name, uid, dialect, base_url, origin, options, weight, tag, made_ms,
         queued_whole, look_first, stopped, blocked_since_ms, wait_ms, lateness_ms)
     VALUES (:name, :uid, :dialect, CAST(:base_url AS VARCHAR),
-        (SELECT id FROM origin WHERE base_url = CAST(:base_url AS VARCHAR)), :options, :weight, :tag, :made_ms,
+        (SELECT id FROM origin WHERE base_url = CAST(:base_url AS VARCHAR)),
+        :options, :weight, :tag, :made_ms,
         FALSE, FALSE, '', 0, 0, 0)
     ON CONFLICT (name) DO NOTHING
     """

@@ -197,7 +197,10 @@ def lease(connection: Connection, budget_id: int, n: float, ahead: Ahead) -> Lea
         "clamp": ahead.clamp,
     }
     row = connection.execute(_FOR[connection.dialect.name].lease, binds).one_or_none()
-    return None if row is None else Leased(row.first, row.step, row.leased_at, int(row.first_seq))
+    if row is None:
+        return None
+    # SQLite returns a whole number as an integer.
+    return Leased(float(row.first), float(row.step), float(row.leased_at), int(row.first_seq))
 
 
 def close(connection: Connection, budget_id: int, for_s: float, why: str) -> None:

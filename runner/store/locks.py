@@ -8,6 +8,7 @@ import contextlib
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 if sys.platform == "win32":
@@ -15,6 +16,7 @@ if sys.platform == "win32":
 else:
     import fcntl
 
+from runner.core.errors import UsageError
 from runner.store.place import Place
 
 
@@ -50,9 +52,12 @@ def folder_of(place: Place) -> Path:
 
 
 def hold(path: Path) -> Lock:
-    """Make a lock's file and hold it."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    """Make a lock's file and hold it; `UsageError` where no file can be made."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise _unwritable(path, error) from error
     if not _taken(number):
         os.close(number)
         raise AssertionError(f"{path} was just made and is held by another")
@@ -74,6 +79,23 @@ def try_hold(path: Path) -> Lock | None:
     return None
 
 
+@contextlib.contextmanager
+def waited_for(path: Path) -> Iterator[None]:
+    """Hold a lock that others hold for moments, and wait for it; its file stays."""
+    try:
+        number = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    try:
+        if sys.platform == "win32":
+            msvcrt.locking(number, msvcrt.LK_LOCK, 1)
+        else:
+            fcntl.flock(number, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(number)
+
+
 def is_held(path: Path) -> bool:
     """Whether the lock's file is there and somebody holds it."""
     if not path.exists():
@@ -83,6 +105,11 @@ def is_held(path: Path) -> bool:
         return path.exists()
     lock.drop()
     return False
+
+
+def _unwritable(path: Path, error: OSError) -> UsageError:
+    why = (error.strerror or str(error)).lower()
+    return UsageError(why, where=str(path), remedy="make its directory writable")
 
 
 def _taken(number: int) -> bool:

@@ -3,8 +3,6 @@
 Alembic is imported only when there is something to do: that costs half a second.
 """
 
-import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -14,6 +12,7 @@ from sqlalchemy import Connection, inspect, text
 
 from runner.core.errors import UsageError
 from runner.core.points import Point, Reach
+from runner.store import locks
 from runner.store.place import Place
 
 HEAD = "0001"
@@ -87,9 +86,5 @@ def alone(place: Place) -> Iterator[None]:
     if place.path is None:
         yield
         return
-    lock = os.open(f"{place.path}.lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locks.waited_for(Path(f"{place.path}.lock")):
         yield
-    finally:
-        os.close(lock)

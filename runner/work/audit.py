@@ -7,11 +7,20 @@ from itertools import islice
 import anyio
 from anyio import to_thread
 
-from runner.core.audit import Audited, Finding, ThreadSeen, Trouble, compare
+from runner.core.audit import (
+    Audited,
+    Finding,
+    GenerationSeen,
+    JobSeenOnThread,
+    ThreadSeen,
+    Trouble,
+    compare,
+)
 from runner.core.call import Reply, Silence
 from runner.core.model import Kind, Run
 from runner.dialects.dialect import UnreadableError
 from runner.http.sender import Failed, drive
+from runner.store import audit as kept
 from runner.store.store import Store
 from runner.work.carried import Assignment
 
@@ -57,8 +66,37 @@ async def audit(
     return result
 
 
-def _take(threads: Iterator[ThreadSeen]) -> list[ThreadSeen]:
-    return list(islice(threads, CHUNK))
+def _take(threads: Iterator[kept.ThreadSeen]) -> list[ThreadSeen]:
+    return [_seen(thread) for thread in islice(threads, CHUNK)]
+
+
+def _seen(thread: kept.ThreadSeen) -> ThreadSeen:
+    """Return a thread as the comparison takes it."""
+    jobs = []
+    for job in thread.jobs:
+        runs = {run.generation: run for run in job.runs}
+        generations = tuple(
+            GenerationSeen(
+                number,
+                key,
+                runs[number].run_id if number in runs else None,
+                (runs[number].status or None) if number in runs else None,
+            )
+            for number, key in enumerate(job.keys, 1)
+        )
+        jobs.append(
+            JobSeenOnThread(
+                job.id,
+                job.custom_id,
+                job.state,
+                job.status,
+                job.own_thread,
+                generations,
+                frozenset(job.doubles) | frozenset(job.noted),
+                job.closed_ms,
+            )
+        )
+    return ThreadSeen(thread.thread_id or "", tuple(jobs))
 
 
 async def _ask(

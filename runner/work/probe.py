@@ -4,9 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import anyio
+import msgspec
 
 from runner.core.call import Answer, Flow, Reply
 from runner.core.errors import UsageError
+from runner.core.keys import idempotency_key
 from runner.core.model import Job, JobState, Kind, Proofs, Run
 from runner.dialects.dialect import Dialect, Tag, UnreadableError
 from runner.http.sender import Failed, Sender, drive
@@ -29,6 +31,24 @@ class Probed:
     runs: tuple[str, ...]
     thread_id: str
     notes: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """Return what was found, a line each."""
+        p = self.proofs
+        lag = f", after {self.lag_s:.2f} s" if self.lag_s is not None else ""
+        return [
+            f"runs can be listed by thread: {_yes(p.lists)}{lag}",
+            f"the tag comes back: {_yes(p.tags)}",
+            f"the idempotency key is honoured: {_yes(p.keys)}",
+            f"one active run a thread: {_yes(p.locks)}",
+            f"rate-limit headers: {', '.join(self.limit_headers) or 'none'}",
+            f"left behind: {', '.join(self.runs)} on thread {self.thread_id or '-'}",
+            *self.notes,
+        ]
+
+    def as_json(self) -> str:
+        """Return what was found as one JSON object."""
+        return msgspec.json.encode(self).decode()
 
 
 async def probe(
@@ -99,6 +119,10 @@ async def probe(
     return Probed(proofs, lag, headers, tuple(runs), thread_id, tuple(notes))
 
 
+def _yes(proven: bool) -> str:  # noqa: FBT001 - a word for a fact
+    return "yes" if proven else "no"
+
+
 async def _until_listed(
     ask: Callable[[Flow[object]], object],
     dialect: Dialect,
@@ -140,18 +164,38 @@ def _refused(dialect: Dialect, got: object, what: str) -> UsageError:
     )
 
 
-def probe_job(custom_id: str, key: str, body: bytes, thread_id: str | None) -> Job:
-    """Return the made-up job that a probe sends."""
+def probe_job(dialect: str, assistant_id: str | None, chance: str) -> Job:
+    """Return the made-up job that a probe sends; its key is made from `chance`.
+
+    Raises `UsageError` where the dialect needs an assistant or model and none was given, or has no
+    runs that could be probed.
+    """
+    if dialect == "request":
+        raise UsageError(
+            "a plain request proves nothing", where="--dialect", remedy="probe another dialect"
+        )
+    if not assistant_id:
+        raise UsageError(
+            "a throw-away run needs an assistant, an agent or a model",
+            where="--assistant-id",
+            remedy="name one that may be used for it",
+        )
+    body: dict[str, object] = {"assistant_id": assistant_id, "instructions": "Answer: ok."}
+    if dialect == "langgraph":
+        message = {"role": "user", "content": "Answer: ok."}
+        body = {"assistant_id": assistant_id, "input": {"messages": [message]}}
+    elif dialect == "responses":
+        body = {"model": assistant_id, "input": "Answer: ok."}
     return Job(
         id=0,
         batch_id=0,
-        custom_id=custom_id,
+        custom_id="probe",
         state=JobState.QUEUED,
         generation=1,
         attempt=1,
         token=0,
-        key=key,
-        thread_id=thread_id,
+        key=idempotency_key(chance, "probe", 1),
+        thread_id=None,
         own_thread=False,
         lane=0,
         doubted=False,
@@ -163,6 +207,6 @@ def probe_job(custom_id: str, key: str, body: bytes, thread_id: str | None) -> J
         refusals=0,
         run_id=None,
         created_ms=0,
-        body=body,
+        body=msgspec.json.encode(body),
         extra=b"",
     )

@@ -9,6 +9,7 @@ import sys
 import pytest
 import typer.main
 from cli.shell import COMMAND, Shell
+from typer.core import TyperCommand, TyperGroup
 
 from runner.cli.main import app
 from runner.config import BY_NAME
@@ -38,18 +39,15 @@ print("LOADED", *sorted(sys.modules))
 """
 
 
-Command = type(typer.main.get_command(app))
-
-
-def commands() -> dict[str, Command]:
-    """Return every command by its words, "db check" as ("db", "check")."""
-    found: dict[str, Command] = {}
+def commands() -> dict[str, TyperCommand]:
+    """Return every command by its words, such as "db check"."""
+    found: dict[str, TyperCommand] = {}
     for name, command in typer.main.get_group(app).commands.items():
-        parts = getattr(command, "commands", None)
-        if parts is None:
+        if isinstance(command, TyperGroup):
+            parts = command.commands.items()
+            found |= {f"{name} {part}": one for part, one in parts if isinstance(one, TyperCommand)}
+        elif isinstance(command, TyperCommand):
             found[name] = command
-        else:
-            found.update({f"{name} {part}": one for part, one in parts.items()})
     return found
 
 
@@ -86,7 +84,7 @@ def test_an_option_that_was_not_given_leaves_the_setting_to_the_other_layers() -
         param
         for command in commands().values()
         for param in command.params
-        if param.name is not None and param.name.startswith("set_")
+        if (param.name or "").startswith("set_")
     ]
     assert given
     assert {repr(param.default) for param in given} == {"None"}

@@ -1,6 +1,6 @@
 """The parts of the README that are drawn from the code, and the one way to draw them anew.
 
-    python tests/house/readme_parts.py        # writes them into README.md, between their markers
+python tests/house/readme_parts.py        # writes them into README.md, between their markers
 """
 
 import re
@@ -75,7 +75,9 @@ def dialects() -> str:
             doubt = "send again, and count it"
         variables = ", ".join(f"`{v}`" for v in (*dialect.url_variables, *dialect.key_variables))
         base = f"`{dialect.base_url}`" if dialect.base_url else "must be given"
-        lines.append(f"| `{name}` | {base} | {variables} | {', '.join(told) or 'nothing'} | {doubt} |")
+        lines.append(
+            f"| `{name}` | {base} | {variables} | {', '.join(told) or 'nothing'} | {doubt} |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -102,9 +104,7 @@ def parts_in(text: str) -> dict[str, str]:
 
 def drawn(text: str) -> str:
     """Return the README with every part drawn anew."""
-    return _PART.sub(
-        lambda m: f"<!-- from the code: {m[1]} -->\n{PARTS[m[1]]()}<!-- end -->", text
-    )
+    return _PART.sub(lambda m: f"<!-- from the code: {m[1]} -->\n{PARTS[m[1]]()}<!-- end -->", text)
 
 
 def _cell(text: str) -> str:

@@ -1,14 +1,16 @@
 """Permits: whoever shares the database never gets a slot twice, and no number is left out."""
 
+from itertools import pairwise
+
 import pytest
-from store_leases import Leasing, in_processes
+from store_leases import in_processes
 
 from runner.core.budget import Budget, memory_from_json
 from runner.store.budgets import Ahead, Leased
 from runner.store.store import Store
 
 STEP = 0.001
-NEAR = {"hold": 0.0, "horizon": 0.5, "clamp": 2.0}
+NEAR = {"hold": 0.0, "horizon": 0.5, "clamp": 20.0}
 
 
 def slots(leased: Leased, n: int) -> list[float]:
@@ -24,10 +26,10 @@ def test_eight_processes_get_slots_a_step_apart_and_numbers_without_a_gap(
     store: Store, store_url: str
 ) -> None:
     budget_id = store.budget("account", "creates", step=STEP)
-    leasings = [Leasing(store_url, budget_id, 25, 5)] * 8
-    every = [one for leased in in_processes(leasings) for one in leased]
+    every = in_processes(store_url, budget_id, processes=8, leases=25, n=5)
+    assert len(every) == 8 * 25
     stands = sorted(slot for one in every for slot in slots(one, 5))
-    apart = [later - earlier for earlier, later in zip(stands, stands[1:], strict=False)]
+    apart = [later - earlier for earlier, later in pairwise(stands)]
     # A double of this size is good to a quarter of a microsecond.
     assert min(apart) >= STEP - 1e-6
     numbers = sorted(one.first_seq + k for one in every for k in range(5))
@@ -122,7 +124,7 @@ def test_a_correction_moves_the_next_slot(store: Store) -> None:
 def test_tokens_and_a_create_are_leased_together_or_not_at_all(store: Store) -> None:
     tokens = store.budget("account", "tokens", step=0.00001)
     creates = store.budget("account", "creates", step=10.0)
-    near = Ahead(0.0, 0.5, 2.0)
+    near = Ahead(0.0, 0.5, 20.0)
     got = store.budget_lease_two(tokens, 500, near, creates, near)
     assert got is not None
     assert (got[0].first_seq, got[1].first_seq) == (0, 0)

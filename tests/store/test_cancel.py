@@ -16,8 +16,8 @@ def test_queued_jobs_end_and_the_others_are_asked(store: Store) -> None:
     succeed(store, at.jobs[0])
     create(store, at.jobs[1])
     assert store.cancel(at.batch.id) == Cancelled(ended=1, asked=2)
-    states = dict(rows(store, "SELECT custom_id, state FROM job"))
-    assert states == {"q-0001": 3, "q-0002": 2, "q-0003": 0, "q-0004": 5}
+    states = rows(store, "SELECT custom_id, state FROM job ORDER BY id")
+    assert states == [("q-0001", 3), ("q-0002", 2), ("q-0003", 0), ("q-0004", 5)]
     asked = rows(store, "SELECT custom_id FROM job WHERE cancel_asked = 1 ORDER BY id")
     assert asked == [("q-0002",), ("q-0003",)]
     (ended,) = store.outcomes(at.batch.id, states=frozenset({JobState.CANCELLED}))

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import pytest
 from sqlalchemy import Connection, text
@@ -127,8 +128,6 @@ PLANS: list[tuple[str, TextClause, dict[str, int | str], str]] = [
 ]
 
 
-
-
 def fill(store: Store) -> None:
     specs = [line(n, thread=f"t{n // 10}" if n % 2 else None) for n in range(1, 2001)]
     batch = begin(store)
@@ -154,7 +153,7 @@ def test_the_hot_statements_use_their_index_and_never_scan(store: Store) -> None
     for name, statement, binds, index in PLANS:
         if not sqlite and name == "busy":
             continue
-        plan = store._write(lambda c, s=statement, b=binds: in_large(c, s, b))
+        plan = store._write(partial(in_large, statement, binds))
         assert index in plan, (name, plan)
         assert "SCAN job\n" not in f"{plan}\n", (name, plan)
         assert "Seq Scan on job" not in plan, (name, plan)
@@ -163,9 +162,7 @@ def test_the_hot_statements_use_their_index_and_never_scan(store: Store) -> None
             assert "Sort" not in plan, (name, plan)
 
 
-def in_large(
-    connection: Connection, statement: TextClause, binds: dict[str, int | str]
-) -> str:
+def in_large(statement: TextClause, binds: dict[str, int | str], connection: Connection) -> str:
     if connection.dialect.name == "postgresql":
         connection.execute(text("SET LOCAL enable_seqscan = off"))
         connection.execute(text("SET LOCAL enable_bitmapscan = off"))

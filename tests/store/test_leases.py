@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
-from store_book import begin, count, line, queue, rows, tallied, counted, working, write
+from store_book import begin, count, counted, line, queue, rows, tallied, working, write
 
 from runner.core.errors import LeaseLost
 from runner.core.model import JobState

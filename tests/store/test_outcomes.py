@@ -1,6 +1,9 @@
 """Outcomes come in manifest order, byte for byte, from chunks of any size."""
 
+from collections.abc import Callable
+
 import pytest
+from sqlalchemy import Connection
 from store_book import begin, line, queue, working, write
 from store_ends import OOPS, USAGE, create, fail, rest_in_doubt, succeed
 
@@ -86,9 +89,9 @@ def test_large_runs_are_read_in_small_chunks(store: Store, monkeypatch: pytest.M
     asked: list[int] = []
     read = store._read
 
-    def watched(verb: object) -> object:
-        found = read(verb)  # type: ignore[arg-type]  # what outcomes hands in
-        asked.append(len(found.outcomes))  # type: ignore[attr-defined]
+    def watched(verb: Callable[[Connection], outcomes.Page]) -> outcomes.Page:
+        found = read(verb)
+        asked.append(len(found.outcomes))
         return found
 
     monkeypatch.setattr(store, "_read", watched)

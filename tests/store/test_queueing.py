@@ -114,11 +114,7 @@ def test_one_name_twice_in_a_manifest_is_known_or_a_conflict(store: Store) -> No
 def test_replace_gives_a_job_at_rest_its_next_generation(store: Store) -> None:
     work = working(store, [line(1), line(2), line(3)])
     first, second, _ = work.jobs
-    assert all(
-        write(
-            store, Settle(held(first), JobState.FAILED, "rejected"), Intend(held(second))
-        )
-    )
+    assert all(write(store, Settle(held(first), JobState.FAILED, "rejected"), Intend(held(second))))
     changed = [line(number, f"q-{number:04d}", content=f"new {number}") for number in (1, 2, 3)]
     done = queue(store, work.batch, changed, replace=True)
     assert (done.replaced, done.conflicts, done.known) == (2, 1, 0)
@@ -137,8 +133,8 @@ def test_equal_lines_without_a_name_are_told_apart_by_their_occurrence(store: St
     before = [line(1, None, content="x"), line(2, None, content="y"), line(3, None, content="x")]
     assert queue(store, batch, before).new == 3
     names = [row[0] for row in rows(store, "SELECT custom_id FROM job ORDER BY id")]
-    assert names[2] == f"{names[0]}-2"
-    assert str(names[0]) == f"auto-{before[0].digest.hex()[:20]}"
+    assert names[0] == f"auto-{before[0].digest.hex()[:20]}"
+    assert names[2] == f"auto-{before[0].digest.hex()[:20]}-2"
     inserted = [
         line(1, None, content="z"),
         line(2, None, content="y"),

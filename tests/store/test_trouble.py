@@ -1,0 +1,126 @@
+"""A full disk, a server that restarts, a commit whose answer is lost: told, and nothing half done."""
+
+import select
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+from postgres_server import PostgresServer
+from store_book import Working, count, counted, line, rows, tallied, working, write
+
+from runner.core.errors import Stopped
+from runner.core.model import JobState
+from runner.core.moves import Evidence, Intend, Note, Settle, held
+from runner.store.claim import Want
+from runner.store.store import Store
+
+
+def test_a_full_disk_stops_the_store_and_leaves_the_group_undone(store: Store) -> None:
+    if store.engine_name != "sqlite":
+        pytest.skip("a server's disk is the server's")
+    work = working(store, [line(number) for number in range(1, 11)])
+    pages = count(store, "PRAGMA page_count")
+    store._write(lambda c: c.exec_driver_sql(f"PRAGMA max_page_count = {pages + 8}"))
+    ends = [Settle(held(job), JobState.FAILED, "rejected", run=b"x" * 100_000) for job in work.jobs]
+    assert not any(write(store, *ends))
+    assert store.trouble == (f"{store.label}: disk full; free some space and give the same command")
+    assert isinstance(store.broken, Stopped)
+    with pytest.raises(Stopped, match="disk full"):
+        store.claim(work.me, [Want(work.batch.id, None, 1)])
+    assert write(store, Intend(held(work.jobs[0]))) == [False]
+    again = Store.open(store.label)
+    try:
+        assert count(again, "SELECT COUNT(*) FROM job WHERE state = 0") == 10
+        assert count(again, "SELECT COUNT(*) FROM outcome") == 0
+        assert tallied(again) == counted(again)
+    finally:
+        again.close()
+
+
+def test_a_server_that_restarts_is_waited_for(postgres_server: PostgresServer) -> None:
+    told: list[str] = []
+    store = Store.open(postgres_server.fresh(), on_trouble=told.append)
+    try:
+        work = working(store, [line(1), line(2)])
+        postgres_server.stop()
+        won: list[bool] = []
+        ready = threading.Event()
+        store.record(Intend(held(work.jobs[0])), lambda one: (won.append(one), ready.set())[0])
+        postgres_server.start()
+        assert ready.wait(60), store.trouble
+        assert won == [True]
+        assert store.beat(work.me, 1)
+        assert store.left([work.batch.id]).submitting == 1
+    finally:
+        store.close()
+
+
+class Cable:
+    """Between the store and its server; may be cut before or after a COMMIT is passed on."""
+
+    def __init__(self, port: int) -> None:
+        self._server = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.cut = ""
+        self.cuts = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._carry, args=(client,), daemon=True).start()
+
+    def _carry(self, client: socket.socket) -> None:
+        with client, socket.create_connection(("127.0.0.1", self._server)) as server:
+            while True:
+                ready, _, _ = select.select([client, server], [], [], 60)
+                for end in ready:
+                    content = end.recv(65536)
+                    if not content:
+                        return
+                    if end is server:
+                        client.sendall(content)
+                    elif self.cut and b"COMMIT" in content:
+                        if self.cut == "after":
+                            server.sendall(content)
+                            server.recv(1)
+                        self.cut = ""
+                        self.cuts += 1
+                        return
+                    else:
+                        server.sendall(content)
+
+
+@pytest.fixture
+def cable(postgres_server: PostgresServer) -> Iterator[Cable]:
+    one = Cable(postgres_server.port)
+    yield one
+    one.close()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_commit_whose_answer_is_lost_is_asked_for_and_never_written_twice(
+    postgres_server: PostgresServer, cable: Cable, when: str
+) -> None:
+    url = postgres_server.fresh()
+    store = Store.open(url.replace(str(postgres_server.port), str(cable.port)))
+    try:
+        work: Working = working(store, [line(1), line(2)])
+        job = work.jobs[0]
+        cable.cut = when
+        note = Note(job.id, 1, 1, Evidence("noted", run_id="run_1"))
+        assert write(store, note, Intend(held(job))) == [True, True]
+        assert cable.cuts == 1
+        assert rows(store, "SELECT state, attempt FROM job ORDER BY id") == [(1, 1), (0, 0)]
+        assert count(store, "SELECT COUNT(*) FROM attempt") == 1
+        assert tallied(store) == counted(store)
+    finally:
+        store.close()
