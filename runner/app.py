@@ -7,6 +7,7 @@ Logic that is found here moves down.
 import os
 import random
 import secrets
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, contextmanager
@@ -21,7 +22,7 @@ import anyio
 from anyio import to_thread
 
 from runner import __version__
-from runner.config import Settings, dialect_options, extra_headers, secret
+from runner.config import Settings, as_variables, dialect_options, extra_headers, secret
 from runner.core.audit import Audited
 from runner.core.batch import Batch, Queued
 from runner.core.breaker import Breaker
@@ -56,6 +57,7 @@ from runner.core.retry import RetryPolicy
 from runner.work.policy import OnAction, OnDoubt, WorkPolicy
 from runner.work.tools import load_tools
 from runner.work.pool import Ending, Pool
+from runner.work.processes import Fleet
 from runner.work.probe import Probed, probe, probe_job
 from runner.work.queueing import (
     Interrupted,
@@ -585,43 +587,86 @@ class Runner:
         out: str | None,
     ) -> Carried:
         began = time.monotonic()
-        policy = replace(policy_of(self.settings), forever=self._forever)
+        feeding = [bool(paths)]
+        queued: list[Queued] = []
         async with AsyncExitStack() as stack:
-            budgets = self._new_budgets()
-            assignments = [self._assignment(b, policy, budgets, stack) for b in batches]
-            feeding = [bool(paths)]
-            pool = Pool(
-                self.store,
-                assignments,
-                policy,
-                boottime=boottime,
-                wall_s=wall_s,
-                rng=self._rng,
-                reach=self._reach,
-                warn=self.talk.warn,
-                feeding=lambda: feeding[0],
-            )
-            queued: list[Queued] = []
+            worker = await self._worker(batches, feeding, stack)
             async with (
                 anyio.create_task_group() as group,
-                interrupts(lambda: pool.stop("interrupted"), lambda: os._exit(3)),
+                interrupts(lambda: worker.stop("interrupted"), lambda: os._exit(3)),
             ):
-                group.start_soon(budgets.run)
                 if stdin is not None and paths:
                     group.start_soon(
-                        self._feed, pool, batches[0], paths, stdin, out, feeding, queued
+                        self._feed, worker, batches[0], paths, stdin, out, feeding, queued
                     )
-                group.start_soon(self._report, pool, batches, began)
-                ending = await pool.run()
+                group.start_soon(self._report, worker, batches, began)
+                ending = await worker.run()
                 while feeding[0]:
                     await anyio.sleep(0.02)
                 group.cancel_scope.cancel()
         progress = tuple(self.store.progress(b.id) for b in batches)
         return Carried(progress, ending, queued[0] if queued else None, time.monotonic() - began)
 
+    async def _worker(
+        self, batches: Sequence[Batch], feeding: list[bool], stack: AsyncExitStack
+    ) -> Pool | Fleet:
+        """This process's own pool, or a fleet of processes where more than one was asked for."""
+        if (self.settings.processes or 1) > 1:
+            return self._fleet(batches, feeding)
+        policy = replace(policy_of(self.settings), forever=self._forever)
+        budgets = self._new_budgets()
+        assignments = [self._assignment(b, policy, budgets, stack) for b in batches]
+        pool = Pool(
+            self.store,
+            assignments,
+            policy,
+            boottime=boottime,
+            wall_s=wall_s,
+            rng=self._rng,
+            reach=self._reach,
+            warn=self.talk.warn,
+            feeding=lambda: feeding[0],
+        )
+        group = await stack.enter_async_context(anyio.create_task_group())
+        stack.callback(group.cancel_scope.cancel)
+        group.start_soon(budgets.run)
+        return pool
+
+    def _fleet(self, batches: Sequence[Batch], feeding: list[bool]) -> Fleet:
+        ids = [b.id for b in batches]
+        environ = dict(self.settings.environ) | as_variables(self.settings)
+        environ["RUNNER_PROCESSES"] = "1"
+        environ["RUNNER_QUIET"] = environ["RUNNER_CHILD"] = "1"
+        environ["RUNNER_BATCH"] = ",".join(b.name for b in batches)
+        environ["RUNNER_CONCURRENCY"] = str(
+            max(1, self.settings.concurrency // (self.settings.processes or 1))
+        )
+        if self._simulator is not None:
+            environ["RUNNER_SIMULATOR_URL"] = self._simulator.url
+            environ["RUNNER_SIMULATE"] = "0"
+
+        def at_rest() -> bool:
+            return not feeding[0] and not self._forever and self.store.left(ids).jobs == 0
+
+        def stopped() -> str:
+            return next(
+                (p.stopped for i in ids if (p := self.store.progress(i, brief=True)).stopped), ""
+            )
+
+        command = [sys.executable, "-P", "-m", "runner", "work", "--forever"]
+        return Fleet(
+            command,
+            environ,
+            self.settings.processes or 1,
+            at_rest,
+            stopped,
+            self.talk.warn,
+            self.settings.grace,
+        )
+
     async def _feed(
         self,
-        pool: Pool,
+        worker: Pool | Fleet,
         batch: Batch,
         paths: Sequence[str],
         stdin: BinaryIO,
@@ -630,7 +675,7 @@ class Runner:
         queued: list[Queued],
     ) -> None:
         """Queue the manifests in a thread while the pool works on what is already there."""
-        telling = Telling(self.talk.warn, queued=pool.added, stop=lambda: pool.stopping)
+        telling = Telling(self.talk.warn, queued=worker.added, stop=lambda: worker.stopping)
         try:
             queued.append(
                 await to_thread.run_sync(
@@ -641,9 +686,9 @@ class Runner:
             pass
         finally:
             feeding[0] = False
-            pool.poke()
+            worker.poke()
 
-    async def _report(self, pool: Pool, batches: Sequence[Batch], began: float) -> None:
+    async def _report(self, worker: Pool | Fleet, batches: Sequence[Batch], began: float) -> None:
         """Show where the work stands, a few times a second at most."""
         pulse = Pulse()
         while True:
@@ -657,11 +702,11 @@ class Runner:
                 self.talk.tick(
                     View(
                         progress,
-                        pool.flight,
-                        pool.ceiling,
+                        worker.flight,
+                        worker.ceiling,
                         rate,
                         left_s(progress, rate),
-                        pool.limits(),
+                        worker.limits(),
                         now - began,
                     )
                 )
@@ -671,6 +716,7 @@ class Runner:
             self.store,
             rpm=self.settings.rpm,
             read_rpm=self.settings.read_rpm,
+            tpm=self.settings.tpm,
             window_s=self.settings.window,
             rng=self._rng,
             warn=self.talk.warn,
@@ -682,13 +728,14 @@ class Runner:
         dialect = self.dialect(batch.dialect, batch.tag)
         base = batch.base_url
         if base == SIMULATED:
-            if self._simulator is None:
+            url = self._simulator.url if self._simulator else self.settings.simulator_url
+            if not url:
                 raise UsageError(
                     f"batch {batch.name} is a rehearsal",
                     where="--simulate",
                     remedy="give --simulate to go on with it",
                 )
-            base = self._simulator.url
+            base = url
         key = None if batch.base_url == SIMULATED else secret(self.settings, dialect.key_variables)
         sender = self._sender(dialect, base, key.reveal() if key else None)
         stack.push_async_callback(sender.aclose)
@@ -704,6 +751,7 @@ class Runner:
             Breaker(policy.max_failures, policy.max_failed_share),
             budgets.gate(account, "creates"),
             budgets.gate(account, "reads"),
+            budgets.tokens(account),
             max(policy.doubt_wait_s, batch.wait_ms / 1000),
         )
 

@@ -137,6 +137,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "simulator", str, (), "an argument for the simulator, such as --duration=0.1", many=True
     ),
+    Setting("simulator_url", str, None, "where the simulator of a parent process listens"),
+    Setting("child", bool, False, "a worker process of a parent command: it leaves the talk to it"),
     Setting("api_key_file", str, None, "a file that holds the API key"),
     Setting("http", str, "auto", "the HTTP client", words=("auto", "httpx", "aiohttp")),
     Setting("longest_line", int, 16 * 1024 * 1024, "bytes of the longest manifest line", low=64),
@@ -189,6 +191,8 @@ class Settings:
     grace: float
     simulate: bool
     simulator: tuple[str, ...]
+    simulator_url: str | None
+    child: bool
     api_key_file: str | None
     http: str
     longest_line: int
@@ -379,6 +383,23 @@ def _file(file: Path | None, env: Mapping[str, str]) -> tuple[Mapping[str, objec
                 remedy=f"{nearest(name, tuple(BY_NAME))}see `runner run --help`".strip(),
             )
     return table, str(path)
+
+
+def as_variables(settings: Settings) -> dict[str, str]:
+    """Return what was given as RUNNER_… variables, for a child process that shall go by the same."""
+    variables: dict[str, str] = {}
+    for setting in SETTINGS:
+        value: Value = getattr(settings, "with_" if setting.name == "with" else setting.name)
+        if value is None or value in ((), "") or not settings.given(setting.name):
+            continue
+        if isinstance(value, bool):
+            variables[setting.variable] = "1" if value else "0"
+        elif isinstance(value, tuple):
+            variables[setting.variable] = ",".join(value)
+        else:
+            variables[setting.variable] = str(value)
+    variables["RUNNER_DB"] = settings.db
+    return variables
 
 
 def secret(settings: Settings, variables: Sequence[str]) -> Secret | None:

@@ -4,6 +4,7 @@ Both are drawn from the one snapshot that the app hands out, so that they cannot
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -74,9 +75,12 @@ def _limit(view: View) -> str:
 
 
 def _by_status(counts: Sequence[Count], state: JobState) -> str:
-    found = sorted((c for c in counts if c.state is state and c.jobs), key=lambda c: -c.jobs)
-    more = f", {len(found) - 4} more kinds" if len(found) > 4 else ""
-    return ", ".join(f"{shown(c.status, 30)} {c.jobs:,}" for c in found[:4]) + more
+    sums: Counter[str] = Counter()
+    for count in counts:
+        if count.state is state:
+            sums[count.status] += count.jobs
+    more = f", {len(sums) - 4} more kinds" if len(sums) > 4 else ""
+    return ", ".join(f"{shown(status, 30)} {n:,}" for status, n in sums.most_common(4)) + more
 
 
 def together(views: Sequence[View]) -> View:

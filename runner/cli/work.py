@@ -28,5 +28,6 @@ def work(settings: Settings, forever: Forever = False) -> int:
 
     with opened(settings) as (runner, teller):
         carried = runner.work(settings.batch, forever=forever)
-        finish(runner, teller, carried, Ways(again(), at(settings)))
+        if not settings.child:
+            finish(runner, teller, carried, Ways(again(), at(settings)))
         return carried.exit_code

@@ -36,7 +36,15 @@ QUIET_CALLS = 100
 BESIDE_GROWTH = 0.5
 """Growth after a refusal that was not about our rate: more than those taken for one take away."""
 
+OPENING_RATE = 200.0
+"""Permits a second after a first refusal: an opening of a few calls measures no rate, the next
+refusal does. Taken for a rate, the fifth call's refusal by chance held everything to one a second.
+"""
+
 FEWEST = 5
+LEAST_RATE = 0.25
+"""Permits a second: a slower bucket asks for waits that are taken for a window's."""
+
 SHORT_WAIT = 0.5
 """A told wait up to this is no rounding up to a whole second."""
 
@@ -186,15 +194,15 @@ def _bucket_cut(row: Budget, closing: Closing) -> Budget:
     if row.lim is not None and closing.began > memory.refused_at > 0:
         span = closing.began - memory.refused_at
         admitted = _admitted(row, closing.seq)
-        # A few admitted calls measure no rate: such a cut is bounded.
-        rate = max(admitted / span, 0.33 / row.step)
+        # A few admitted calls measure no rate, so a cut is at most by half.
+        rate = max(admitted / span, 0.5 / row.step)
     else:
         since = max(closing.began - 2.0, memory.first_at or 0.0)
-        rate = 0.5 * (closing.seq - used_at(memory.marks, since)) / 2.0
-    rate = min(max(rate, 0.02 / row.step), 1 / row.step)
+        rate = max(OPENING_RATE, 0.5 * (closing.seq - used_at(memory.marks, since)) / 2.0)
+    rate = min(max(rate, LEAST_RATE), 1 / row.step)
     return replace(
         row,
-        lim=max(0.1, USUAL_WINDOW * rate / 1.02),
+        lim=USUAL_WINDOW * rate / 1.02,
         win=USUAL_WINDOW,
         spread=initial_spread(USUAL_WINDOW),
         source=Source.CLOSURE,
@@ -212,6 +220,9 @@ def _less(row: Budget, closing: Closing) -> Budget:
 def _reopening(row: Budget, cut: Budget, closing: Closing, opens: float) -> Budget:
     memory, window = cut.memory, cut.win or USUAL_WINDOW
     least = (1 + closing.chance) * min(3.0, window / 20)
+    # A bucket that said exactly when it has a token again needs no more.
+    if memory.bucket and closing.used == closing.seq and opens - closing.now <= SHORT_WAIT:
+        least = 0.0
     shut = closed(paced(cut), closing.now, max(opens - closing.now, least), closing.chance)
     growth_refused = memory.grown_at and closing.began - memory.grown_at < 1.6 * window
     return replace(

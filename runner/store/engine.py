@@ -106,6 +106,8 @@ def _sqlite(place: Place, begin: str) -> Engine:
             cursor.execute("PRAGMA synchronous=full")
             cursor.execute("PRAGMA fullfsync=1")
             cursor.execute("PRAGMA foreign_keys=on")
+            # 32 MiB: names in no order touch the whole of a large unique index while it grows.
+            cursor.execute("PRAGMA cache_size=-32768")
         cursor.close()
 
     @event.listens_for(engine, "begin")

@@ -6,6 +6,7 @@ Two ways: all lines are new (most chunks of a large queue), or each is looked up
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 from zlib import crc32
 
 from sqlalchemy import Connection, bindparam, text
@@ -14,37 +15,23 @@ from runner.core.batch import Added, Batch, Conflict
 from runner.core.model import JobSpec, JobState
 from runner.core.states import Event, step
 from runner.store import turns
+from runner.store.bulk import Bulk, Row
 from runner.store.tables import NUMBER, STATES
 from runner.store.tally import Deltas, change, moved
 
 LANES = 64
 
-# At the driver, in its own marks: a million lines pass here, and what SQLAlchemy adds to a row
-# costs as much as the row.
-_INSERT_JOB = {
-    "sqlite": """
-        INSERT INTO job (id, batch_id, custom_id, source_id, line, digest, origin, thread_id, lane,
-            blocked, queued_ms, own_thread, state, token, generation, attempt, refusals, doubted,
-            presumed, slow_close, cancel_asked, clock_not_before_ms, clock_closed_ms, intent_ms,
-            first_intent_ms, created_ms, ended_ms, possible_double)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
-            0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
-        ON CONFLICT (batch_id, custom_id) DO NOTHING
-        """,
-    "postgresql": """
-        INSERT INTO job (id, batch_id, custom_id, source_id, line, digest, origin, thread_id, lane,
-            blocked, queued_ms, own_thread, state, token, generation, attempt, refusals, doubted,
-            presumed, slow_close, cancel_asked, clock_not_before_ms, clock_closed_ms, intent_ms,
-            first_intent_ms, created_ms, ended_ms, possible_double)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
-            0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
-        ON CONFLICT (batch_id, custom_id) DO NOTHING
-        """,
-}
-_INSERT_BODY = {
-    "sqlite": "INSERT INTO body (job_id, body, extra) VALUES (?, ?, ?)",
-    "postgresql": "INSERT INTO body (job_id, body, extra) VALUES (%s, %s, %s)",
-}
+_INSERT_JOBS = Bulk(
+    """
+    INSERT INTO job (id, batch_id, custom_id, source_id, line, digest, origin, thread_id, lane,
+        blocked, queued_ms, own_thread, state, token, generation, attempt, refusals, doubted,
+        presumed, slow_close, cancel_asked, clock_not_before_ms, clock_closed_ms, intent_ms,
+        first_intent_ms, created_ms, ended_ms, possible_double)
+    """,
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
+    "ON CONFLICT (batch_id, custom_id) DO NOTHING",
+)
+_INSERT_BODIES = Bulk("INSERT INTO body (job_id, body, extra)", "(?, ?, ?)")
 # Ids are given out here, so that bodies need not ask for them. SQLite has one writer; jobs are
 # never deleted, so no id comes twice.
 _LAST_ID = text("SELECT COALESCE(MAX(id), 0) FROM job")
@@ -81,8 +68,7 @@ _NEW_LANE = text(
 _SOURCES = text("SELECT id, path FROM source WHERE batch_id = :batch_id")
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """A line with the name that it has in this pass."""
 
     spec: JobSpec
@@ -157,12 +143,11 @@ def add_new(
 def _insert(
     connection: Connection, source: Source, lines: Sequence[Line], lanes: Mapping[str, int]
 ) -> tuple[int, ...] | None:
-    engine = connection.dialect.name
     batch = source.batch
     threads = {line.spec.thread_id for line in lines if line.spec.thread_id is not None}
     busy = turns.busy(connection, batch.origin, threads)
     ids = _ids(connection, len(lines))
-    rows = []
+    rows: list[Row] = []
     for number, line in zip(ids, lines, strict=True):
         spec = line.spec
         thread = spec.thread_id
@@ -185,15 +170,12 @@ def _insert(
                 source.now_ms,
             )
         )
-    if connection.exec_driver_sql(_INSERT_JOB[engine], rows).rowcount != len(rows):
+    if _INSERT_JOBS.run(connection, rows) != len(rows):
         return None
-    connection.exec_driver_sql(
-        _INSERT_BODY[engine],
-        [
-            (number, line.spec.body, line.spec.extra)
-            for number, line in zip(ids, lines, strict=True)
-        ],
-    )
+    bodies: list[Row] = [
+        (number, line.spec.body, line.spec.extra) for number, line in zip(ids, lines, strict=True)
+    ]
+    _INSERT_BODIES.run(connection, bodies)
     return tuple(ids)
 
 

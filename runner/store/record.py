@@ -345,7 +345,7 @@ class Sheet:
         self.forgotten: list[Binds] = []
         self.rested: list[Binds] = []
         self.settles: list[Settle] = []
-        self.deltas: Deltas = Counter()
+        self._steps: Counter[tuple[int, JobState, JobState, str]] = Counter()
 
     def write(self, connection: Connection, wall_ms: int) -> None:
         """Write all of it, the counts last."""
@@ -359,12 +359,15 @@ class Sheet:
             if rows:
                 prepared.run(connection, rows)
         note_settled(connection, self.settles, wall_ms)
-        change(connection, self.deltas)
+        deltas: Deltas = Counter()
+        for (batch_id, before, after_, status), jobs in self._steps.items():
+            moved(deltas, batch_id, (before, ""), (after_, status), jobs)
+        change(connection, deltas)
 
     def moved(self, held: Held, state: JobState, status: str = "") -> None:
         """Count a job from the state that it was held in to its next."""
         if held.state is not state:
-            moved(self.deltas, held.batch_id, (held.state, ""), (state, status))
+            self._steps[held.batch_id, held.state, state, status] += 1
 
 
 _STATEMENTS: dict[type, Prepared] = {
@@ -448,8 +451,8 @@ def _follow(move: Move, now: Now, sheet: Sheet) -> None:
 
 def _follow_created(move: Created, now: Now, sheet: Sheet) -> None:
     sheet.moved(move.held, RUNNING)
-    evidence = replace(move.evidence, run_id=move.evidence.run_id or move.run_id)
-    sheet.attempts.append(_evidence(move.held, evidence, now))
+    binds = _evidence(move.held, move.evidence, now)
+    sheet.attempts.append(binds if move.evidence.run_id else {**binds, "run_id": move.run_id})
     for run_id in move.doubles:
         sheet.attempts.append(_evidence(move.held, Evidence("double", run_id=run_id), now))
 
@@ -493,8 +496,11 @@ def write_group(
     """
     won = [False] * len(moves)
     sheet = Sheet()
+    by_kind: dict[type, list[int]] = {}
+    for place, move in enumerate(moves):
+        by_kind.setdefault(type(move), []).append(place)
     for kind in ORDER:
-        places = [place for place, move in enumerate(moves) if type(move) is kind]
+        places = by_kind.get(kind, [])
         if kind is Note:
             for place in places:
                 won[place] = True
@@ -512,8 +518,10 @@ def write_group(
 
 
 def _write_all(connection: Connection, moves: Sequence[Move], now: Now, sheet: Sheet) -> bool:
-    again = [move for move in moves if isinstance(move, Settle) and move.again]
-    plain = [move for move in moves if not (isinstance(move, Settle) and move.again)]
+    plain, again = moves, []
+    if isinstance(moves[0], Settle):
+        again = [move for move in moves if isinstance(move, Settle) and move.again]
+        plain = [move for move in moves if isinstance(move, Settle) and not move.again]
     for prepared, some in ((_STATEMENTS[type(moves[0])], plain), (_AGAINS, again)):
         if not some:
             continue
@@ -546,6 +554,7 @@ def _cancel_instead(connection: Connection, move: Requeue, now: Now, sheet: Shee
     sheet.attempts.append(_evidence(held, move.evidence, now))
     end = Settle(held, JobState.CANCELLED, Reason.CANCELLED)
     sheet.outcomes.append(_outcome(end, now))
+    sheet.settles.append(end)
     sheet.rested.append({"id": held.job_id})
     sheet.moved(held, JobState.CANCELLED, Reason.CANCELLED)
     return True

@@ -25,11 +25,15 @@ _CHANGES = Prepared(_CHANGE)
 
 
 def moved(
-    deltas: Deltas, batch_id: int, before: tuple[JobState, str], after: tuple[JobState, str]
+    deltas: Deltas,
+    batch_id: int,
+    before: tuple[JobState, str],
+    after: tuple[JobState, str],
+    jobs: int = 1,
 ) -> None:
-    """Note that a job went from one (state, status) to another."""
-    deltas[batch_id, NUMBER[before[0]], before[1]] -= 1
-    deltas[batch_id, NUMBER[after[0]], after[1]] += 1
+    """Note that a job, or `jobs` of them, went from one (state, status) to another."""
+    deltas[batch_id, NUMBER[before[0]], before[1]] -= jobs
+    deltas[batch_id, NUMBER[after[0]], after[1]] += jobs
 
 
 def change(connection: Connection, deltas: Mapping[tuple[int, int, str], int]) -> None:

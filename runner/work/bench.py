@@ -48,6 +48,7 @@ class Bench:
     settled: Callable[[Carried, JobState, str], None]
     ended_run: Callable[[Carried, float], None]
     overloaded: Callable[[Assignment, Fault], None]
+    run_refused: Callable[[Carried, float | None], None]
 
     async def ask(
         self,

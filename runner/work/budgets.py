@@ -8,6 +8,7 @@ from random import Random
 from runner.store.store import Store
 from runner.work.gate import Gate
 from runner.work.ledger import Ledger
+from runner.work.token_gate import TokenGate
 
 
 class Budgets:
@@ -19,6 +20,7 @@ class Budgets:
         *,
         rpm: float | None,
         read_rpm: float | None,
+        tpm: float | None,
         window_s: float | None,
         rng: Random,
         warn: Callable[[str], None],
@@ -29,6 +31,8 @@ class Budgets:
         self._rng = rng
         self._warn = warn
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="budgets")
+        self._tpm = tpm
+        self._tokens: dict[str, TokenGate] = {}
         self.gates: dict[tuple[str, str], Gate] = {}
 
     def gate(self, account: str, kind: str) -> Gate:
@@ -45,6 +49,19 @@ class Budgets:
                 rng=self._rng,
                 warn=self._warn,
             )
+        return found
+
+    def tokens(self, account: str) -> TokenGate | None:
+        """Return the tokens gate of an account; None where no `--tpm` was given."""
+        if self._tpm is None:
+            return None
+        found = self._tokens.get(account)
+        if found is None:
+            ledger = Ledger(self._store, self._thread, account, "tokens")
+            window = self._window_s or 60.0
+            limit = self._tpm * window / 60
+            found = TokenGate(ledger, limit=limit, window_s=window, rng=self._rng)
+            self._tokens[account] = found
         return found
 
     async def run(self) -> None:

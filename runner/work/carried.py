@@ -10,8 +10,9 @@ from runner.core.model import ApiError, Job, JobState, Proofs
 from runner.core.moves import Held
 from runner.dialects.dialect import Dialect, Tag
 from runner.http.sender import Sender
-from runner.work.pace import Pace
 from runner.work.gate import Gate
+from runner.work.pace import Pace
+from runner.work.token_gate import TokenGate
 
 
 @dataclass(slots=True)
@@ -32,6 +33,7 @@ class Assignment:
     breaker: Breaker
     creates: Gate
     reads: Gate
+    tokens: TokenGate | None
     wait_s: float
     pace: dict[int, Pace] = field(default_factory=dict)
     listed: bool = False
@@ -88,7 +90,8 @@ class Carried:
     looks: int = 0
     blocked_by: str = ""
     busy: bool = False
-    tokens: int = 0
+    tokens: float = 0.0
+    tokens_at_s: float = 0.0
     checked: bool = False
     born_s: float = 0.0
     alive_s: float = 0.0

@@ -48,7 +48,10 @@ async def intend(bench: Bench, carried: Carried) -> Slot | None:
         bench.leave_flight(carried)
         bench.agenda.add(carried, Step.LOOK, 0)
         return None
-    slot = await assignment.creates.permit(carried.tokens)
+    if assignment.tokens is not None:
+        carried.tokens = assignment.tokens.estimate(carried.job)
+        carried.tokens_at_s = await assignment.tokens.permit(carried.tokens)
+    slot = await assignment.creates.permit()
     bench.reach(Point.PERMIT_TAKEN)
     # No intent under a lease that does not allow its send: it would end as doubt.
     if slot is None or assignment.is_halted() or not bench.lease.may_send():

@@ -1,7 +1,7 @@
 """Coming to rest: with a run's own word, or for a reason where no run is known (rows 14, 15, 17)."""
 
-from runner.core.faults import Fault, is_money
 from runner.core.breaker import Trip
+from runner.core.faults import Fault, is_money
 from runner.core.model import ApiError, JobState, Kind, Reason, Run
 from runner.core.moves import Settle
 from runner.core.points import Point
@@ -74,6 +74,11 @@ async def settle(bench: Bench, carried: Carried, run: Run) -> None:
         steps = b"[" + b",".join(got) + b"]" if got is not None else b""
     deltas = "".join(carried.deltas).encode() if "deltas" in policy.beside else b""
     again_s = next_run_delay_s(bench, carried, run)
+    if assignment.tokens is not None:
+        assignment.tokens.correct(carried.job, carried.tokens, carried.tokens_at_s, run.usage)
+    if run.error is not None and run.error.code == "rate_limit_exceeded":
+        told = wait_of({}, run.error.message, bench.wall_s())
+        bench.run_refused(carried, told)
     event, error = EVENTS[run.kind], run.error
     if carried.unanswered is not None and run.kind is Kind.CANCELLED:
         event, error = Event.ENDED_BADLY, carried.unanswered

@@ -15,8 +15,8 @@ from runner.work.acting import act
 from runner.work.agenda import Step
 from runner.work.bench import Bench
 from runner.work.carried import Carried
-from runner.work.pace import Pace
 from runner.work.ending import rest, settle
+from runner.work.pace import Pace
 
 LOST_AFTER_S = 30.0
 """A 404 on a known run is believed only so long after its creation, and repeated (row 15)."""

@@ -109,9 +109,8 @@ class Gate:
         """How long the gate stays shut from now, 0 when it is open."""
         return max(0.0, self._shut_until - self._loop.time())
 
-    async def permit(self, tokens: int = 0) -> Slot | None:
+    async def permit(self) -> Slot | None:
         """Wait for a slot; None once the gate was stopped (drain)."""
-        del tokens
         if self._stopped:
             return None
         if not self._waiters:

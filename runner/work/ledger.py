@@ -2,7 +2,7 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runner.core.budget import Budget, Source, memory_from_json, memory_to_json
 from runner.core.pacing import Lease
@@ -106,12 +106,18 @@ class Ledger:
     async def repair(self, closed_until: float) -> None:
         """Rewrite a gate that a clock set back has left shut for too long."""
         seen = await self.look()
-        fixed = Budget(
-            **{name: getattr(seen.budget, name) for name in Budget.__dataclass_fields__}
-            | {"closed_until": closed_until}
-        )
+        fixed = replace(seen.budget, closed_until=closed_until)
         await self.save(seen.budget, fixed)
 
     def close(self, wait_s: float, why: str) -> None:
         """Shut the gate for every process, without waiting for it."""
         self._thread.submit(lambda: self._store.budget_close(self._row(), wait_s, why))
+
+    def correct(self, seconds: float) -> None:
+        """Move the first free slot, without waiting for it."""
+        self._thread.submit(lambda: self._store.budget_correct(self._row(), seconds))
+
+    async def set_step(self, step: float) -> None:
+        """Have permits of this row stand so far apart."""
+        seen = await self.look()
+        await self.save(seen.budget, replace(seen.budget, step=step))

@@ -15,7 +15,9 @@ import anyio
 from anyio.abc import TaskGroup
 
 from runner.core.breaker import Trip
+from runner.core.ceiling import Ceiling, Ended, Full, RunRefused, Sign, after
 from runner.core.errors import LeaseLost
+from runner.core.faults import Cause as FaultCause
 from runner.core.faults import Fault
 from runner.core.model import Job, JobState
 from runner.core.points import Reach
@@ -32,6 +34,8 @@ from runner.work.worker import make_run, take_step, take_up
 
 PREFETCH = 200
 """As many jobs at most are claimed ahead of the creators."""
+START_IN_FLIGHT = 20
+"""Runs in flight to begin with; each that ends lets one more in, so it doubles in a run's length."""
 READERS = 64
 """As many readers at least may ask at once, and as many as runs may be in flight."""
 UPKEEP_S = 1.0
@@ -98,7 +102,9 @@ class Pool:
         self._lapsed = False
         self.carrying: dict[int, Carried] = {}
         self.flight = 0
-        self.ceiling = policy.concurrency
+        self._ceiling = Ceiling(c=float(START_IN_FLIGHT))
+        self.ceiling = self._ceiling.limit(policy.concurrency)
+        self._run_s = 0.0
         self._ready: deque[Carried] = deque()
         self._idle: list[asyncio.Future[Carried]] = []
         self._creators = 0
@@ -218,6 +224,7 @@ class Pool:
             settled=self._settled,
             ended_run=self._ended_run,
             overloaded=self._overloaded,
+            run_refused=self._run_refused,
         )
 
     async def _retire(self, enlisted: Enlisted) -> None:
@@ -320,10 +327,37 @@ class Pool:
                 self._halt(assignment, trip)
 
     def _ended_run(self, carried: Carried, took_s: float) -> None:
-        """Note a run that ended after `took_s`: the ceiling learns from it."""
+        """Note a run that ended after `took_s`: what ends well lets more in flight."""
+        del carried
+        self._run_s = took_s if not self._run_s else 0.9 * self._run_s + 0.1 * took_s
+        if self.ceiling < self.policy.concurrency:
+            self._set_ceiling(after(self._ceiling, Ended()))
 
     def _overloaded(self, assignment: Assignment, fault: Fault) -> None:
-        """Note a sign of overload at the server."""
+        """Note a sign of overload at the server.
+
+        Below half of the ceiling it is not our number of runs that the server speaks of.
+        """
+        if self.flight < self.ceiling / 2:
+            return
+        sign = Sign.REFUSED if fault.cause is FaultCause.CONCURRENCY else Sign.OVERLOADED
+        now = self._loop.time()
+        self._set_ceiling(after(self._ceiling, Full(sign, self.flight, now, self._rng.random())))
+        pause = self._ceiling.closed_until - now
+        if pause > 0:
+            assignment.creates.shut(pause, "the server is overloaded")
+
+    def _run_refused(self, carried: Carried, wait_s: float | None) -> None:
+        """Note a run that the server failed for its own rate limit."""
+        now = self._loop.time()
+        self._set_ceiling(after(self._ceiling, RunRefused(carried.born_s, now)))
+        carried.assignment.creates.run_failed(self._run_s, wait_s)
+
+    def _set_ceiling(self, state: Ceiling) -> None:
+        self._ceiling = state
+        before, self.ceiling = self.ceiling, state.limit(self.policy.concurrency)
+        if self.ceiling > before:
+            self._hand_over()
 
     def _halt(self, assignment: Assignment, trip: Trip) -> None:
         if assignment.halted:

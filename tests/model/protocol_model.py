@@ -324,7 +324,8 @@ class Model:
                 continue
             if max(newer) > run.generation and not self.setting.word:
                 return "paid twice: an unknown run of an earlier generation"
-            if job.state >= OK and not self.setting.unknown and self._quiet(state, number):
+            sure = not self.setting.unknown or job.state == OFF
+            if job.state >= OK and sure and self._quiet(state, number):
                 return "a run that the store does not know"
         return ""
 
@@ -407,7 +408,8 @@ class Model:
                     )
             elif holder != me:
                 other = state.workers[holder]
-                if other.lease == 0 or not self.on["TAKE_THE_DEAD"]:
+                # Without the rule: from whoever is silent, be it for a moment.
+                if other.lease == 0 or (other.frozen and not self.on["TAKE_THE_DEAD"]):
                     yield (
                         ("takes over job", me, number),
                         self._over(state, me, number, presumed=True),

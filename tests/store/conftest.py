@@ -15,7 +15,8 @@ from runner.store.store import Store
 def postgres_server() -> Iterator[PostgresServer]:
     folder = programs()
     if folder is None:
-        if os.environ.get("RUNNER_TEST_NO_SKIP") == "1":
+        # A test's own switch, no setting of Runner: CI sets it where nothing may be skipped.
+        if os.environ.get("RUNNER_TEST_NO_SKIP") == "1":  # noqa: TID251
             pytest.fail("there is no PostgreSQL on this machine, and nothing may be skipped")
         pytest.skip("there is no PostgreSQL on this machine (initdb, pg_ctl)")
     server = PostgresServer(folder)
@@ -70,6 +71,14 @@ def open_store(store_url: str) -> Iterator[Callable[[], Store]]:
     yield opener
     for store in reversed(opened):
         store.close()
+
+
+@pytest.fixture
+def file_store(ready_file: Path, tmp_path: Path) -> Iterator[Store]:
+    """A SQLite database with no jobs, for what only a file can suffer."""
+    store = Store.open(str(shutil.copy(ready_file, tmp_path / "file.db")))
+    yield store
+    store.close()
 
 
 @pytest.fixture

@@ -143,9 +143,8 @@ def test_a_read_only_database_is_told_in_one_line(ready_file: Path, tmp_path: Pa
     assert "UsageError" in errors.splitlines()[-1]
 
 
-def test_a_database_locked_by_another_program_is_waited_for(store_url: str, store: Store) -> None:
-    if store.engine_name != "sqlite":
-        pytest.skip("a server's rows are locked, never its whole database")
+def test_a_database_locked_by_another_program_is_waited_for(file_store: Store) -> None:
+    store, store_url = file_store, file_store.label
     work = working(store, [line(1)])
     other = child(LOCKS, store_url)
     assert other.stdout is not None
@@ -167,7 +166,8 @@ def test_a_database_locked_by_another_program_is_waited_for(store_url: str, stor
     second[0].close()
 
 
-def test_after_a_restart_of_the_machine_every_wait_begins_anew(store: Store) -> None:
+def test_after_a_restart_of_the_machine_every_wait_begins_anew(file_store: Store) -> None:
+    store = file_store
     work = working(store, [line(1), line(2)])
     first, second = work.jobs
     at = Held(first.id, first.batch_id, 1, 1, JobState.SUBMITTING, first.token)
@@ -178,8 +178,6 @@ def test_after_a_restart_of_the_machine_every_wait_begins_anew(store: Store) -> 
         Postpone(held(second), 3_600_000),
     )
     store.retire(work.me)
-    if store.engine_name != "sqlite":
-        pytest.skip("a server's clock goes on over its restarts")
     store._write(lambda c: c.execute(text("UPDATE meta SET value = 'before' WHERE name = 'boot'")))
     store._write(lambda c: c.execute(text("UPDATE job SET clock_closed_ms = 1 WHERE state = 1")))
     url = store.label
@@ -209,8 +207,7 @@ def test_a_database_that_the_server_does_not_have_is_told(
         Store.open(postgres_server.url("nowhere"))
 
 
-def test_a_database_in_memory_works_like_any(store: Store) -> None:
-    del store
+def test_a_database_in_memory_works_like_any() -> None:
     memory = Store.open(":memory:")
     work = working(memory, [line(1)])
     assert write(memory, Intend(held(work.jobs[0]))) == [True]

@@ -1,0 +1,122 @@
+"""Several worker processes under one command: started, replaced when they die, drained together.
+
+The parent never sends: it queues, shows and exports. Children work for ever on the batch and are
+told to drain when every job is at rest, or when a person interrupts. A child that ends by itself
+has stopped for a reason that holds for all (a breaker, wrong settings), unless a signal ended it:
+then it is started anew, and that is said.
+"""
+
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import anyio
+from anyio.abc import Process
+
+from runner.work.pool import Ending
+
+QUICK_DEATHS = 5
+"""As many deaths by signal of one place in a minute are no accident."""
+LONGEST_DRAIN_S = 30.0
+
+
+@dataclass(slots=True)
+class Fleet:
+    """`count` children of one command line. `at_rest` asks the store whether all is done."""
+
+    command: Sequence[str]
+    environ: Mapping[str, str]
+    count: int
+    at_rest: Callable[[], bool]
+    stopped_why: Callable[[], str]
+    warn: Callable[[str], None]
+    grace_s: float = 5.0
+    _children: dict[int, Process] = field(default_factory=dict)
+    _ending: Ending = field(default_factory=Ending)
+    _over: anyio.Event = field(default_factory=anyio.Event)
+    _draining: bool = False
+
+    flight: int = 0
+    ceiling: int = 0
+
+    def added(self, jobs: int) -> None:
+        """Take note of nothing: the children find new jobs by themselves."""
+
+    def poke(self) -> None:
+        """Wake nobody: the children look for new jobs twice a second."""
+
+    def limits(self) -> str:
+        """Return nothing: what limits the children is in the database's budgets."""
+        return ""
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the children have been told to drain."""
+        return self._draining
+
+    def stop(self, why: str, remedy: str = "run the same command again to resume") -> None:
+        """Tell every child to drain, and end with this reason."""
+        if self._draining:
+            return
+        self._draining = True
+        self._ending = Ending(why, remedy)
+        self._signal(signal.SIGTERM)
+        self._over.set()
+
+    async def run(self) -> Ending:
+        """Keep the children at work until all is at rest or one of them stops for good."""
+        async with anyio.create_task_group() as group:
+            for place in range(self.count):
+                group.start_soon(self._keep, place)
+            while not self._over.is_set():
+                with anyio.move_on_after(0.25):
+                    await self._over.wait()
+                if not self.stopping and await anyio.to_thread.run_sync(self.at_rest):
+                    self._draining = True
+                    self._over.set()
+                    self._signal(signal.SIGTERM)
+            with anyio.move_on_after(self.grace_s + LONGEST_DRAIN_S):
+                while self._children:
+                    await anyio.sleep(0.02)
+            self._signal(signal.SIGKILL)
+            group.cancel_scope.cancel()
+        return self._ending
+
+    def _signal(self, number: signal.Signals) -> None:
+        for child in list(self._children.values()):
+            if child.returncode is None:
+                child.send_signal(number)
+
+    async def _keep(self, place: int) -> None:
+        deaths = 0
+        while not self._over.is_set():
+            child = await anyio.open_process(
+                self.command,
+                env=dict(self.environ),
+                stdin=None,
+                stdout=None,
+                stderr=None,
+                start_new_session=True,
+            )
+            self._children[place] = child
+            try:
+                code = await child.wait()
+            finally:
+                self._children.pop(place, None)
+            if self._over.is_set():
+                return
+            if code >= 0:
+                self._ended(code)
+                return
+            deaths += 1
+            self.warn(f"worker process {child.pid} died by signal {-code}; another takes its place")
+            if deaths >= QUICK_DEATHS:
+                self.stop(f"worker processes keep dying by signal {-code}")
+                return
+
+    def _ended(self, code: int) -> None:
+        why = self.stopped_why()
+        if code == 3 or why:
+            self.stop(why or "a worker process stopped")
+        elif code != 0:
+            self.stop(f"a worker process ended with exit code {code}; see what it said above")
