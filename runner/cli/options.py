@@ -66,6 +66,9 @@ WORK = (
 )
 """Commands that carry jobs."""
 
+OF_A_PARENT = frozenset({"child", "simulator_url"})
+"""Settings that a command gives to its worker processes by variables: no person's options."""
+
 METAVARS = {
     "db": "PATH-or-URL",
     "batch": "NAME",

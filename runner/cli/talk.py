@@ -51,11 +51,13 @@ def manner_of(settings: Settings, *, terminal: bool) -> Manner:
     env = settings.environ
     plain = bool(env.get("NO_COLOR")) or settings.log_json
     forced = env.get("FORCE_COLOR", "").lower() not in ("", "0", "false", "no")
+    # The parent of a worker process tells the progress of all of them.
+    quiet = settings.quiet or settings.child
     robot = env.get("CI", "").lower() not in ("", "0", "false", "no") or env.get("TERM") == "dumb"
     return Manner(
-        live=terminal and not (plain or robot or settings.quiet),
-        colour=not plain and (forced or (terminal and not robot and not settings.quiet)),
-        quiet=settings.quiet,
+        live=terminal and not (plain or robot or quiet),
+        colour=not plain and (forced or (terminal and not robot and not quiet)),
+        quiet=quiet,
         json=settings.log_json,
     )
 

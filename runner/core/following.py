@@ -85,7 +85,7 @@ def plan(ends: Sequence[float], alive: Sequence[float], polls: float) -> tuple[f
             dear, best = price, marks
         else:
             cheap = price
-    return tuple(costs.grid[k] for k in best)
+    return tuple(costs.grid[k] for k in costs.filled(best, polls))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +115,12 @@ class Learned:
 
     @property
     def wants_plan(self) -> bool:
-        """Whether enough has ended since the last plan."""
-        return self.n >= ENOUGH and self.n - self.planned_at >= max(ENOUGH, min(50, self.n // 10))
+        """Whether enough has ended since the last plan.
+
+        A plan costs some 5 ms: at thousands of ends a second one each 50 would fill a core, so the
+        gap grows on until all 500 durations are new ones.
+        """
+        return self.n - self.planned_at >= max(ENOUGH, min(KEPT, self.n // 10))
 
     def ended(self, alive: float, found: float, stamped: float | None = None) -> "Learned":
         """Return the record after a run seen alive at one age (0: never) was found ended."""
@@ -236,3 +240,26 @@ class _Costs:
         """Return the expected polls a run: each is made by the runs alive after the one before."""
         before = [0, *(k + 1 for k in marks[:-1])]
         return sum(1 - self.ended[j] for j in before)
+
+    def delay(self, marks: Sequence[int]) -> float:
+        """Return the expected delay / duration."""
+        total, before = 0.0, 0
+        for k in marks:
+            ended = self.ended[k + 1] - self.ended[before]
+            total += self.grid[k] * (self.inverse[k + 1] - self.inverse[before]) - ended
+            before = k + 1
+        return total
+
+    def filled(self, marks: list[int], polls: float) -> list[int]:
+        """Return the marks with more between them while the polls allow it.
+
+        One price gives only some numbers of polls, and the next below may be far (2.0 of 2.5).
+        """
+        while self.polls(marks) < 0.97 * polls:
+            more = [sorted({*marks, k}) for k in range(len(self.grid)) if k not in marks]
+            fitting = [longer for longer in more if self.polls(longer) <= polls]
+            best = min(fitting, key=self.delay, default=marks)
+            if self.delay(best) >= self.delay(marks) - 1e-6:
+                return marks
+            marks = best
+        return marks

@@ -149,6 +149,7 @@ def _refused(row: Budget, event: Refused) -> Budget:
         return refused_without_headers(row, event)
     if limits is not None and row.source is not Source.FLAG:
         row = paced(replace(row, source=Source.HEADER, lim=limits.limit))
+        row = _window_of_refusal(row, event, limits)
     if event.slot < row.cut_at:
         # It belongs to a gate that is closed already; a longer wait lengthens it.
         return closed(row, event.at, event.wait, event.chance) if event.wait else row
@@ -159,6 +160,17 @@ def _refused(row: Budget, event: Refused) -> Budget:
         wait = max(wait, (1 + event.chance) * min(3.0, row.win / 20))
     row = replace(row, memory=replace(row.memory, in_row=in_row))
     return closed(row, event.at, wait, event.chance)
+
+
+def _window_of_refusal(row: Budget, event: Refused, limits: Limits) -> Budget:
+    """Take the window from a first refusal, where only refusals carry headers.
+
+    What is full opens when its first call leaves: a window after that call.
+    """
+    told, first = event.wait or limits.reset, row.memory.first_at
+    if row.win is not None or not told or first is None or event.at <= first:
+        return row
+    return _with_window(row, rounded(event.at + told - first))
 
 
 def _margin(row: Budget, event: Refused) -> Budget:

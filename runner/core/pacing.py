@@ -64,20 +64,29 @@ def horizon_s(processes: int) -> float:
     return 2 * slice_s(processes)
 
 
+def hold_s(processes: int, step: float) -> float:
+    """Return how far behind now to begin when the clock was set: behind all slots already out."""
+    return horizon_s(processes) + step + slice_s(processes)
+
+
 def clamp_s(processes: int, step: float, token_window: float | None = None) -> float:
     """Return how far ahead `tat` may stand before the database's clock must have been set back.
 
-    A second of slack over the horizon: PostgreSQL reads its clock before it waits for the row's
-    lock, and without the slack that stale reading looks like a jump. A large job's quiet may take
-    two windows on a tokens row: pass its window.
+    It stands at most a hold, a horizon and one lease ahead; nearer, the tat that a hold has made
+    was itself taken for a clock set back, and slots were given twice (found by hypothesis; the
+    tables of budgets.md have less). A second of slack: PostgreSQL reads its clock before it waits
+    for the row's lock. A large job's quiet may take two windows on a tokens row: pass its window.
     """
-    if token_window is not None:
-        return horizon_s(processes) + 2 * token_window + 1.0
-    return horizon_s(processes) + slice_s(processes) + step + 1.0
+    lease = slice_s(processes) + step if token_window is None else 2 * token_window
+    return hold_s(processes, step) + horizon_s(processes) + lease + 1.0
 
 
 def jumped(offset: float, offset_before: float, round_trip: float) -> bool:
-    """Whether the database's clock was set: `offset` is its time less our monotonic time."""
+    """Whether the database's clock was set: `offset` is its time less our monotonic time.
+
+    `offset_before` is the one of the last lease (before any: of the first look). A look that leased
+    nothing must not forget the jump: the hold is still owed.
+    """
     return abs(offset - offset_before) > 0.05 + round_trip
 
 
@@ -142,7 +151,7 @@ def next_move(
         permits = min(ready, max(1, ceil(part / look.step)))
     if jumped or look.tat > look.db_now + clamp:
         # Slots that were leased before the jump reach as far as this: start behind them all.
-        return Lease(permits, ahead + look.step + part, ahead, clamp)
+        return Lease(permits, hold_s(processes, look.step), ahead, clamp)
     free = max(look.tat, look.closed_until)
     if free <= look.db_now + ahead:
         return Lease(permits, 0.0, ahead, clamp)

@@ -111,6 +111,11 @@ class _Exchange:
         self.transport: asyncio.Transport | None = None
         self.response: aiohttp.ClientResponse | None = None
 
+    async def end(self) -> None:
+        """Hang up, and come back when the socket is closed: asyncio does so at its next turn."""
+        self.hang_up()
+        await asyncio.sleep(0)
+
     def hang_up(self) -> None:
         """Abort: a close would first send what the transport still holds."""
         if self.transport is not None:
@@ -154,7 +159,7 @@ class AiohttpSender:
         finally:
             self._busy.discard(exchange)
             if not whole:
-                exchange.hang_up()
+                await exchange.end()
         return Reply(response.status, _HeaderView(response.headers), body)
 
     async def events(
@@ -199,7 +204,7 @@ class AiohttpSender:
         finally:
             self._busy.discard(exchange)
             if not whole:
-                exchange.hang_up()
+                await exchange.end()
         if last is not None:
             yield last
 

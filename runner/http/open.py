@@ -8,8 +8,7 @@ from runner.core.errors import UsageError
 from runner.http.proxies import Proxies, proxy_for
 from runner.http.route import Route, check_base_url, check_headers
 from runner.http.sender import Sender
-from runner.http.slots import HttpxSender
-from runner.http.trust import trust
+from runner.http.trust import trust, untrusting
 
 HttpChoice = Literal["auto", "httpx", "aiohttp"]
 
@@ -32,11 +31,15 @@ def open_sender(
     be used. To be closed by `aclose` in the event loop that used it.
     """
     checked = check_base_url(base_url)
+    proxy = proxy_for(checked, proxies or Proxies())
+    # Loading the certificates costs 15 ms, which a server on http:// does not need. A wrong file
+    # is told all the same.
+    uses_tls = "https:" in (checked[:6], proxy[:6]) or bool(cert_file or cert_dir)
     route = Route(
         base_url=checked,
         headers=check_headers(headers),
-        proxy=proxy_for(checked, proxies or Proxies()),
-        trust=trust(cert_file, cert_dir),
+        proxy=proxy,
+        trust=trust(cert_file, cert_dir) if uses_tls else untrusting(),
         longest_s=longest_s,
     )
     installed = find_spec("aiohttp") is not None
@@ -45,6 +48,9 @@ def open_sender(
             "aiohttp is not installed", where="--http", remedy="install 'runner[fast]' or use httpx"
         )
     if choice == "httpx" or not installed:
+        # httpx costs 0.1 s to import, and aiohttp's sender does without it.
+        from runner.http.slots import HttpxSender  # noqa: PLC0415
+
         return HttpxSender(route)
     # aiohttp is an optional extra, and costs 0.15 s to import.
     from runner.http.aiohttp_sender import AiohttpSender  # noqa: PLC0415

@@ -81,5 +81,6 @@ _GONE = _Gone()
 
 
 def _address(transport: asyncio.Transport) -> tuple[str, int]:
-    name = transport.get_extra_info("peername")
+    # None where the client has gone before its connection was made known (uvloop).
+    name = transport.get_extra_info("peername") or ("", 0)
     return (str(name[0]), int(name[1]))

@@ -74,7 +74,7 @@ _JOBS = text(
 _THREADLESS = text(
     """
     SELECT j.*, b.uid FROM job j JOIN batch b ON b.id = j.batch_id
-    WHERE j.batch_id = :batch_id AND j.thread_id IS NULL AND j.id > :after
+    WHERE +j.batch_id = :batch_id AND j.thread_id IS NULL AND j.id > :after
     AND (j.attempt > 0 OR j.generation > 1)
     ORDER BY j.id LIMIT :most
     """

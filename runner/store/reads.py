@@ -53,13 +53,14 @@ FOREIGN = text(
     ORDER BY id LIMIT :most
     """
 )
+# The plus keeps the batch's own index out of it: doubles are few, a batch's jobs are not.
 # A noted answer is a double only where its run is not the generation's own (protocol.md, row 16).
 DOUBLES = text(
     """
     SELECT COUNT(*) FROM (
         SELECT DISTINCT a.job_id, a.run_id FROM attempt a
         JOIN job j ON j.id = a.job_id
-        WHERE a.why IN ('double', 'noted') AND a.run_id <> '' AND j.batch_id = :batch_id
+        WHERE a.why IN ('double', 'noted') AND a.run_id <> '' AND +j.batch_id = :batch_id
         AND a.run_id <> COALESCE(j.run_id, '') AND (a.why = 'double' OR j.run_id IS NOT NULL)
         AND NOT EXISTS (SELECT 1 FROM outcome o WHERE o.job_id = a.job_id AND o.run_id = a.run_id)
     ) AS seen

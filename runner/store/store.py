@@ -127,7 +127,8 @@ class Store(Commands):
         opening.tidy(self._engines)
         self._engines.dispose()
         for lock in self._locks.values():
-            lock.free()
+            # The file stays where its worker has not retired: free, it proves that worker dead.
+            lock.drop()
         self._locks.clear()
 
     def now_ms(self) -> int:

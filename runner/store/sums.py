@@ -12,6 +12,7 @@ from sqlalchemy import Connection, bindparam, text
 
 from runner.core.model import ApiError, JobState, Usage
 from runner.core.moves import Settle
+from runner.store.storable import storable
 
 LONGEST_CODE = 100
 LONGEST_MESSAGE = 300
@@ -145,9 +146,9 @@ def _count(
     rows = [
         {
             "batch_id": key[0],
-            "status": key[1],
-            "code": key[2],
-            "message": messages.get(key, "")[:LONGEST_MESSAGE],
+            "status": storable(key[1]),
+            "code": storable(key[2]),
+            "message": storable(messages.get(key, "")[:LONGEST_MESSAGE]),
             "jobs": jobs,
         }
         for key, jobs in sorted(causes.items())

@@ -15,9 +15,11 @@ from typing import Generic, TypeVar
 from sqlalchemy import Connection, Transaction, text
 from sqlalchemy.exc import DBAPIError
 
+from runner.core.errors import Stopped
 from runner.core.moves import ORDER, Move, Note
 from runner.core.points import Point, Reach
-from runner.store.engine import Engines, Patience, is_lost
+from runner.store.engine import Engines, Patience, is_lost, sqlstate
+from runner.store.place import Place
 from runner.store.record import Now, write_group
 
 T = TypeVar("T")
@@ -54,8 +56,14 @@ class _Answer(Generic[T]):
     error: BaseException | None = None
 
 
-class UncertainError(Exception):
+class UncertainError(Stopped):
     """The connection broke while it committed, and the server no longer knows how that ended."""
+
+
+def _uncertain(place: Place) -> UncertainError:
+    return UncertainError(
+        "the server changed while it committed", where=place.label, remedy="give the same command"
+    )
 
 
 def call_each(ends: list[tuple[Done, bool]]) -> None:
@@ -315,11 +323,14 @@ class Writer:
             except DBAPIError as again:
                 if is_lost(again):
                     self._forget()
+                # "In the future" (22023): this server took over from one that was ahead of it.
+                if sqlstate(again.orig) == "22023":
+                    raise _uncertain(self._engines.place) from error
                 patience.wait(again)
                 continue
             if end == "in progress":
                 patience.wait(error)
                 continue
             if end is None:
-                raise UncertainError(number) from error
+                raise _uncertain(self._engines.place) from error
             return bool(end == "committed")

@@ -1,10 +1,9 @@
-"""The installed command in a process of its own, with or without a terminal."""
+"""Commands in processes of their own, with or without a terminal."""
 
 import contextlib
 import json
 import os
 import pty
-import shutil
 import signal
 import subprocess
 import sys
@@ -24,19 +23,71 @@ class Ended:
     err: str
 
 
+class Nursery:
+    """`nursery.py` in a process of its own; it ends with its context."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("nursery.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(self, asked: Mapping[str, object]) -> int:
+        """Have a command run and return its exit code."""
+        if self._process.stdin is None or self._process.stdout is None:
+            raise TypeError("no pipes")
+        self._process.stdin.write(f"{json.dumps(asked)}\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+    def close(self) -> None:
+        """Let it end."""
+        self._process.communicate(timeout=LIMIT_S)
+
+
 @dataclass(frozen=True)
 class Shell:
     """A folder to work in, and an environment that nothing of the machine's reaches."""
 
     folder: Path
+    nursery: Nursery
 
     def run(self, *words: object, env: Mapping[str, str] | None = None, stdin: str = "") -> Ended:
-        """Give a command and wait for its end."""
+        """Give a command to a process that is loaded already, and wait for its end."""
+        streams = [self.folder / name for name in (".stdin", ".stdout", ".stderr")]
+        for stream, text in zip(streams, (stdin, "", ""), strict=True):
+            stream.write_text(text, "utf-8")
+        asked = {
+            "words": [*map(str, words)],
+            "folder": str(self.folder),
+            "environ": self.environ(env),
+            "streams": [*map(str, streams)],
+        }
+        code = self.nursery.ask(asked)
+        _, out, err = (stream.read_text("utf-8") for stream in streams)
+        return Ended(code, out, err)
+
+    def installed(self, *words: object, env: Mapping[str, str] | None = None) -> Ended:
+        """Give the command as it is installed, and wait for its end."""
         done = subprocess.run(
             [*COMMAND, *map(str, words)],
             cwd=self.folder,
             env=self.environ(env),
-            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
+        )
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    def in_sh(self, line: str) -> Ended:
+        """Have a shell run a line in which $RUNNER is the installed command."""
+        done = subprocess.run(
+            ["sh", "-c", line],
+            cwd=self.folder,
+            env={**self.environ(None), "RUNNER": COMMAND[0]},
             capture_output=True,
             text=True,
             timeout=LIMIT_S,
@@ -110,10 +161,4 @@ _SEEN = os.environ  # noqa: TID251 - what the command is started with
 _KEPT = {name: _SEEN[name] for name in ("PATH", "HOME", "TMPDIR") if name in _SEEN}
 
 
-def _command() -> list[str]:
-    beside = Path(sys.executable).with_name("runner")
-    found = str(beside) if beside.exists() else shutil.which("runner")
-    return [found] if found else [sys.executable, "-m", "runner"]
-
-
-COMMAND = _command()
+COMMAND = (str(Path(sys.executable).with_name("runner")),)

@@ -4,14 +4,15 @@ import json
 import re
 
 import pytest
-from cli.shell import SIMULATED, Ended, Shell
+from cli.shell import SIMULATED, Ended, Nursery, Shell
 
 DB = ("--db", "runner-simulated.db")
 
 
-@pytest.fixture
-def carried(shell: Shell) -> Shell:
-    """A shell whose folder holds a batch m of three jobs at rest."""
+@pytest.fixture(scope="module")
+def carried(tmp_path_factory: pytest.TempPathFactory, nursery: Nursery) -> Shell:
+    """A shell whose folder holds a batch m of three jobs at rest: for tests that change nothing."""
+    shell = Shell(tmp_path_factory.mktemp("carried"), nursery)
     assert shell.run("run", shell.jobs(3), *SIMULATED, "--out", "r.jsonl").code == 0
     return shell
 

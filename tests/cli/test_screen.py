@@ -98,7 +98,7 @@ def test_a_total_that_still_grows_has_a_plus() -> None:
 
 def test_several_batches_are_summed() -> None:
     both = together([VIEW, replace(VIEW, progress=replace(HALF, batch="other"), rate_s=8.77)])
-    line = progress_line(both, 90)
+    line = progress_line(both, 75)
     assert line == ("2 batches: 2,474/20,000 done, 6 failed (rejected 4, exhausted 2), 50.0/s")
 
 

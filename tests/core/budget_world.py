@@ -228,7 +228,11 @@ def refused_share(sent: list[Sent], since: float = 0.0, until: float = 1e9) -> f
 
 def fullest(sent: list[Sent], window: float) -> int:
     """Return the most calls that arrived in any half-open window."""
-    times = sorted(call.at for call in sent)
+    return fullest_of([call.at for call in sent], window)
+
+
+def fullest_of(instants: Iterable[float], window: float) -> int:
+    times = sorted(instants)
     most, start = 0, 0
     for place, at in enumerate(times):
         while times[start] <= at - window:

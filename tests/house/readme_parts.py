@@ -6,6 +6,7 @@ python tests/house/readme_parts.py        # writes them into README.md, between 
 import re
 from pathlib import Path
 
+from runner.cli.options import API, BATCH, LINES, QUEUE, TALK, WORK
 from runner.config import SETTINGS, Setting, Value
 from runner.core.model import Kind
 from runner.core.states import mermaid
@@ -21,12 +22,17 @@ def states() -> str:
     return f"```mermaid\n{mermaid()}\n```\n"
 
 
+TAKEN = {*TALK, *BATCH, *API, *LINES, *QUEUE, *WORK}
+"""Settings that a command takes; what is left is said from one process to another, by nobody."""
+
+
 def options() -> str:
     """Return the table of settings."""
     lines = ["| option | meaning | default |", "|---|---|---|"]
     lines += [
         f"| `{setting.flag}` | {_cell(meaning(setting))} | {_cell(default(setting))} |"
         for setting in SETTINGS
+        if setting.name in TAKEN
     ]
     return "\n".join(lines) + "\n"
 

@@ -88,16 +88,16 @@ def test_troubles_ends_in_every_other_way_and_says_so(checkout: Path) -> None:
 def test_the_import_is_queued_stopped_resumed_and_exported(checkout: Path) -> None:
     (block,) = blocks(JOBS / "import" / "README.md")
     # Few enough for a test, and too many for the second that work is given before its stop.
-    small = block.replace("200000", "400").replace("--stop-after 5", "--stop-after 1")
+    small = block.replace("200000", "200").replace("--stop-after 5", "--stop-after 1")
     assert small != block
     done = run(small, checkout, RUNNER_CONCURRENCY="60", RUNNER_SIMULATOR="--duration=0.5")
     assert done.returncode == 0, done.stderr
     found = rows(checkout / "results-import.jsonl")
-    assert [row["custom_id"] for row in found] == [f"doc-{number:08d}" for number in range(400)]
+    assert [row["custom_id"] for row in found] == [f"doc-{number:08d}" for number in range(200)]
     assert {row["status"] for row in found} == {"completed"}
-    assert len(rows(checkout / "results-so-far.jsonl")) < 400
+    assert len(rows(checkout / "results-so-far.jsonl")) < 200
     with SimulatorProcess(state=checkout / "import.db.simulator.jsonl") as server:
-        assert len(server.runs()) == 400
+        assert len(server.runs()) == 200
 
 
 def test_the_sweep_is_what_its_script_makes_and_is_summed_up_by_model(checkout: Path) -> None:

@@ -5,9 +5,13 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from postgres_server import PostgresServer, programs
+from psycopg import sql
+from sqlmodel import SQLModel
 
+from runner.store.migrate import HEAD
 from runner.store.store import Store
 
 
@@ -34,10 +38,10 @@ def ready_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def ready_database(postgres_server: PostgresServer) -> str:
-    """The name of a PostgreSQL database with its tables, to be copied."""
+    """A PostgreSQL database with its tables, to be emptied for each test."""
     url = postgres_server.fresh()
     Store.open(url).close()
-    return url.rpartition("/")[2]
+    return url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -55,8 +59,13 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         ready: Path = request.getfixturevalue("ready_file")
         return str(shutil.copy(ready, tmp_path / "runner.db"))
-    server: PostgresServer = request.getfixturevalue("postgres_server")
-    return server.fresh(request.getfixturevalue("ready_database"))
+    url: str = request.getfixturevalue("ready_database")
+    # A new database a test would be 300 files each, made and removed.
+    with psycopg.connect(url, autocommit=True) as connection:
+        tables = sql.SQL(", ").join(map(sql.Identifier, SQLModel.metadata.tables))
+        connection.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY").format(tables))
+        connection.execute("UPDATE alembic_version SET version_num = %s", (HEAD,))
+    return url
 
 
 @pytest.fixture

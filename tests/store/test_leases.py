@@ -195,3 +195,14 @@ def test_a_second_taking_over_does_not_move_the_end_of_the_wait(store: Store) ->
         write(store, Doubt(at, Evidence("hung_up")))
         store.retire(me)
     assert rows(store, "SELECT clock_closed_ms FROM job") == closed
+
+
+def test_who_closes_without_retiring_is_known_for_dead_at_once(
+    open_store: Callable[[], Store],
+) -> None:
+    first = open_store()
+    working(first, [line(1)])
+    first.close()
+    second = open_store()
+    me = second.enlist(batches="", version="t").id
+    assert second.take_over(me, lease_ms=3_600_000) == TakenOver(proven=1, queued=1)

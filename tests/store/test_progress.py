@@ -99,6 +99,7 @@ def test_no_part_of_progress_scans_the_jobs(ready_file: Path, tmp_path: Path) ->
     ):
         plan = " ".join(str(row[3]) for row in planned(store, statement.text, **binds))
         assert index in plan, plan
+        assert "job_name" not in plan, plan
     plan = str(planned(store, reads.ASKED.text, worker="w")[0][3])
     assert "job_asked" in plan
     store.close()

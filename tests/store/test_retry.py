@@ -54,6 +54,17 @@ def test_a_doubt_that_was_never_looked_into_is_not_forgotten_by_a_second_retry(
     assert job.first_intent_ms > 0
 
 
+def test_the_wish_to_cancel_was_for_the_generation_that_it_ended(store: Store) -> None:
+    at = working(store, [line(1)])
+    running = create(store, at.jobs[0])
+    store.cancel(at.batch.id)
+    write(store, Settle(running, JobState.CANCELLED, Reason.CANCELLED))
+    store.retry(at.batch.id)
+    (job,) = store.claim(at.me, [Want(at.batch.id, None, 1)])
+    assert not job.cancel_asked
+    assert store.asked(at.me) == []
+
+
 def test_what_succeeded_is_made_anew_only_where_it_is_named(store: Store) -> None:
     at = working(store, [line(1), line(2)])
     for job in at.jobs:

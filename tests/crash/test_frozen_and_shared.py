@@ -1,0 +1,90 @@
+"""Two commands at once, a stopped worker that wakes up, and Ctrl-C."""
+
+import contextlib
+import signal
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from crash_run import Scene
+from simulator_process import SimulatorProcess
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    with SimulatorProcess("--duration", "uniform:0.1:0.5") as server:
+        yield Scene(tmp_path, server, 36)
+
+
+def until_creates(scene: Scene, child: "subprocess.Popen[bytes]", many: int) -> None:
+    while child.poll() is None and scene.server.audit().count("create_requests") < many:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(0.05)
+
+
+def freeze(scene: Scene, child: "subprocess.Popen[bytes]") -> None:
+    """Stop the process where it holds no lock on the file: else nobody can write, stopped or not."""
+    while True:
+        child.send_signal(signal.SIGSTOP)
+        connection = sqlite3.connect(scene.db, timeout=0.2, isolation_level=None)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            child.send_signal(signal.SIGCONT)
+            continue
+        finally:
+            connection.close()
+        return
+
+
+def test_the_same_command_twice_at_once_shares_the_work(scene: Scene) -> None:
+    one, two = scene.start(), scene.start()
+    said = [child.communicate(timeout=120)[1] for child in (one, two)]
+    assert (one.returncode, two.returncode) == (1, 1), said
+    scene.check()
+
+
+def test_a_worker_stopped_past_its_lease_repeats_nothing_when_it_wakes(scene: Scene) -> None:
+    frozen = scene.start()
+    until_creates(scene, frozen, 5)
+    freeze(scene, frozen)
+    try:
+        code, said = scene.run(timeout=150)
+        assert code == 1, said
+    finally:
+        frozen.send_signal(signal.SIGCONT)
+    frozen.communicate(timeout=60)
+    assert frozen.returncode == 1
+    scene.check()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_drains_and_the_same_command_resumes(scene: Scene, number: int) -> None:
+    child = scene.start()
+    until_creates(scene, child, 8)
+    child.send_signal(number)
+    child.communicate(timeout=60)
+    assert child.returncode == 3
+    code, said = scene.run(timeout=120)
+    assert code == 1, said
+    scene.check()
+
+
+def test_a_second_interrupt_ends_at_once_and_leaves_a_sound_database(scene: Scene) -> None:
+    scene.server.set(latency="fixed:2")
+    child = scene.start()
+    until_creates(scene, child, 3)
+    child.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        child.wait(0.3)
+    child.send_signal(signal.SIGINT)
+    child.communicate(timeout=10)
+    assert child.returncode == 3
+    with sqlite3.connect(scene.db) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    scene.server.set(latency="fixed:0")
+    code, said = scene.run(timeout=120)
+    assert code == 1, said
+    scene.check()
