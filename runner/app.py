@@ -16,7 +16,7 @@ from functools import partial
 from hashlib import blake2b
 from importlib.util import find_spec
 from threading import Event
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 import anyio
 from anyio import to_thread
@@ -33,6 +33,7 @@ from runner.core.model import Job, JobSpec, JobState, Proofs
 from runner.core.outcome import Outcome
 from runner.core.points import Reach, pass_by
 from runner.core.progress import BudgetUse, Progress
+from runner.core.retry import RetryPolicy
 from runner.core.view import Pulse, View, left_s
 from runner.dialects.dialect import Dialect, Tag
 from runner.dialects.named import named
@@ -53,12 +54,10 @@ from runner.store.store import Store
 from runner.work.audit import AuditPolicy, audit
 from runner.work.budgets import Budgets
 from runner.work.carried import Assignment
-from runner.core.retry import RetryPolicy
 from runner.work.policy import OnAction, OnDoubt, WorkPolicy
-from runner.work.tools import load_tools
 from runner.work.pool import Ending, Pool
-from runner.work.processes import Fleet
 from runner.work.probe import Probed, probe, probe_job
+from runner.work.processes import Fleet
 from runner.work.queueing import (
     Interrupted,
     QueuePolicy,
@@ -68,6 +67,7 @@ from runner.work.queueing import (
     queue_manifest,
 )
 from runner.work.signals import interrupts
+from runner.work.tools import load_tools
 
 SIMULATED = "simulate:"
 """The base URL of a rehearsal's batch: the simulator's port changes, the batch does not."""
@@ -158,7 +158,7 @@ class Runner:
         self._rng = random.Random()
         self._forever = False
 
-    def __enter__(self) -> "Runner":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

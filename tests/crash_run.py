@@ -54,7 +54,11 @@ class Scene:
     url: str = ""
     settings: dict[str, object] = field(
         default_factory=lambda: {
-            "doubt_wait": 1.5, "stale_wait": 2.0, "deadline": 1.2, "timeout": 5.0, "lease": 3.0,
+            "doubt_wait": 1.5,
+            "stale_wait": 2.0,
+            "deadline": 1.2,
+            "timeout": 5.0,
+            "lease": 3.0,
         }
     )
 
@@ -68,8 +72,15 @@ class Scene:
 
     def start(self, point: str = "-", nth: int = 1) -> subprocess.Popen[bytes]:
         command = [
-            sys.executable, str(CHILD), point, str(nth), self.db, str(self.folder / "o.jsonl"),
-            self.server.url, str(self.folder / "m.jsonl"), json.dumps(self.settings),
+            sys.executable,
+            str(CHILD),
+            point,
+            str(nth),
+            self.db,
+            str(self.folder / "o.jsonl"),
+            self.server.url,
+            str(self.folder / "m.jsonl"),
+            json.dumps(self.settings),
         ]
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
 

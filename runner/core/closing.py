@@ -143,7 +143,7 @@ def _belated(row: Budget, event: Refused) -> Budget:
     """A refusal of a call sent before the cut: it may lengthen the gate, it never cuts again."""
     if event.seq < row.memory.counted_to and row.lim is not None:
         # It was counted as admitted when the limit was.
-        row = paced(replace(row, lim=max(1.0, row.lim - 1)))
+        row = paced(replace(row, lim=max(min(1.0, row.lim), row.lim - 1)))
     if event.wait is None or event.at + event.wait <= row.closed_until:
         return row
     return closed(row, event.at, event.wait, event.chance)
@@ -214,7 +214,7 @@ def _less(row: Budget, closing: Closing) -> Budget:
     n = own_use(row, closing.began, closing.seq)
     limit = row.lim or n
     fewer = n if 1 <= n < 0.97 * limit else 0.99 * limit
-    return replace(row, lim=max(1.0, fewer), memory=replace(row.memory, counted_to=-1))
+    return replace(row, lim=max(min(1.0, limit), fewer), memory=replace(row.memory, counted_to=-1))
 
 
 def _reopening(row: Budget, cut: Budget, closing: Closing, opens: float) -> Budget:

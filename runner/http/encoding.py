@@ -6,7 +6,7 @@ We ask for `identity`; some gateways compress all the same.
 import zlib
 
 
-class BrokenEncoding(Exception):  # noqa: N818 - named for what it says of the answer
+class BrokenEncoding(Exception):
     """The body is not what its content-encoding says, or ends inside it."""
 
 

@@ -32,7 +32,7 @@ class Stage(IntEnum):
     ANSWERING = 4
 
 
-class Withheld(Exception):  # noqa: N818 - it is an order to the client to stop, not an error
+class Withheld(Exception):
     """The guard said no: raised inside the client so that nothing further leaves."""
 
 

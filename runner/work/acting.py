@@ -30,14 +30,14 @@ async def act(bench: Bench, carried: Carried, run: Run) -> None:
     if carried.cancel_asked or carried.cancel_sent:
         return bench.agenda.add(carried, Step.READ if carried.cancel_sent else Step.CANCEL, 0.5)
     if not run.calls:
-        return unanswered(bench, carried, run, "the run waits for something other than outputs")
+        return unanswered(bench, carried, "the run waits for something other than outputs")
     carried.rounds += 1
     if carried.rounds > bench.policy.tool_rounds:
-        return unanswered(bench, carried, run, f"more than {bench.policy.tool_rounds} rounds")
+        return unanswered(bench, carried, f"more than {bench.policy.tool_rounds} rounds")
     outputs = await outputs_of(bench, carried, run.calls)
     missing = [call.name for call in run.calls if call.id not in outputs]
     if missing:
-        return unanswered(bench, carried, run, f"no output for {', '.join(missing)}")
+        return unanswered(bench, carried, f"no output for {', '.join(missing)}")
     return await submit(bench, carried, run, outputs)
 
 
@@ -125,7 +125,7 @@ async def submit(bench: Bench, carried: Carried, run: Run, outputs: Mapping[str,
     return bench.agenda.add(carried, Step.READ, 0.05)
 
 
-def unanswered(bench: Bench, carried: Carried, run: Run, why: str) -> None:
+def unanswered(bench: Bench, carried: Carried, why: str) -> None:
     """Do what `--on-action` says of a run that nobody can answer.
 
     Left alone it would hold its thread until it expires (api-facts.md 11, 10), so it is cancelled

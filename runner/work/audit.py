@@ -130,7 +130,7 @@ async def runs_on(assignment: Assignment, thread_id: str, timeout_s: float) -> l
         answer = got.answer
         if isinstance(answer, Reply) and answer.status in (400, 401, 403, 404, 405):
             return None
-        if isinstance(answer, Silence) or answer.status in (429,) or answer.status >= 500:
+        if isinstance(answer, Silence) or answer.status == 429 or answer.status >= 500:
             await anyio.sleep(0.2 * 2**attempt)
     return None
 

@@ -1,5 +1,6 @@
-"""The one way through which creates and reads pass: slots leased from the database, and a gate that
-a refusal shuts for everybody.
+"""The one way through which creates and reads pass.
+
+Slots are leased from the database, and a refusal shuts the gate for everybody.
 
 A process leases slots a fraction of a second ahead, sleeps to each, and passes aiolimiter as a belt
 behind it. A slot missed by more than its allowance is given up, never caught up. What is learned
@@ -191,14 +192,16 @@ class Gate:
             window = self.window_s or 60.0
             given = known(self.limit, window)
             theirs = self.row
-            if theirs.source is Source.FLAG and used_now and theirs.lim and theirs.win:
-                if abs(theirs.lim / theirs.win - self.limit / window) > 1e-9:
-                    lower = theirs if theirs.lim / theirs.win < self.limit / window else given
-                    self._warn(
-                        f"--rpm {self.limit * 60 / window:g} differs from {theirs.lim * 60 / theirs.win:g}"
-                        " that another process goes by; the lower one holds"
-                    )
-                    given = lower if lower is theirs else given
+            if theirs.source is Source.FLAG and used_now and _differ(theirs, given):
+                mine, other = (
+                    self.limit * 60 / window,
+                    (theirs.lim or 0) * 60 / (theirs.win or 60),
+                )
+                self._warn(
+                    f"--rpm {mine:g} differs from {other:g} that another process goes by; "
+                    "the lower one holds"
+                )
+                given = theirs if other < mine else given
             if given is not theirs and (
                 theirs.source is not Source.FLAG
                 or theirs.lim != given.lim
@@ -384,3 +387,10 @@ class Gate:
         until = row.closed_until - self._offset
         if until > now:
             self._shut_until = max(min(self._shut_until, until + 1.0), until)
+
+
+def _differ(one: Budget, two: Budget) -> bool:
+    """Whether two limits that were given admit different rates."""
+    if not (one.lim and one.win and two.lim and two.win):
+        return False
+    return abs(one.lim / one.win - two.lim / two.win) > 1e-9

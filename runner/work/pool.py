@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 
 import anyio
@@ -178,7 +179,7 @@ class Pool:
         try:
             async with anyio.create_task_group() as crew:
                 self._crew = crew
-                self._start(enlisted)
+                self._start()
                 crew.start_soon(self._heartbeat)
                 crew.start_soon(self._claiming)
                 await self._over.wait()
@@ -201,7 +202,7 @@ class Pool:
         self._lease.renewed(asked)
         return enlisted
 
-    def _start(self, enlisted: Enlisted) -> None:
+    def _start(self) -> None:
         self.carrying.clear()
         self._ready.clear()
         self._idle.clear()
@@ -378,7 +379,7 @@ class Pool:
         upkeep_at = 0.0
         while True:
             if self._draining:
-                return
+                return None
             try:
                 if self._loop.time() >= upkeep_at:
                     await self._take_over()
@@ -448,7 +449,7 @@ class Pool:
             if room <= 0 or not ids:
                 return
             jobs = await self._durable.ask(
-                lambda: self.store.claim_adrift(self._worker, ids, min(1000, room))
+                partial(self.store.claim_adrift, self._worker, ids, min(1000, room))
             )
             self._take_up(jobs)
             if len(jobs) < 1000:
@@ -477,7 +478,7 @@ class Pool:
             asked = self._boottime()
             running = self.flight
             try:
-                good = await self._durable.ask(lambda: self.store.beat(self._worker, running))
+                good = await self._durable.ask(partial(self.store.beat, self._worker, running))
             except LeaseLost:
                 good = False
             if not good:

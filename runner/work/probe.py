@@ -51,7 +51,7 @@ class Probed:
         return msgspec.json.encode(self).decode()
 
 
-async def probe(
+async def probe(  # noqa: C901 - one question after the other reads best straight down
     dialect: Dialect,
     sender: Sender,
     tag: Tag,

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from types import FrameType
 
 
@@ -39,10 +39,8 @@ async def interrupts(first: Callable[[], None], second: Callable[[], None]) -> A
         yield
     finally:
         for kind in kinds:
-            try:
+            with suppress(NotImplementedError, RuntimeError, ValueError):
                 loop.remove_signal_handler(kind)
-            except (NotImplementedError, RuntimeError, ValueError):
-                pass
             try:
                 signal.signal(kind, before[kind])
             except (ValueError, TypeError):

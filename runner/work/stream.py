@@ -75,7 +75,7 @@ async def _nothing_heard(
     bench.reach(Point.CREATE_AFTER_ANSWER)
     if isinstance(answer, Reply) and 200 <= answer.status < 300:
         # A server that does not stream answers with the run object itself.
-        got = _plain(bench, carried, answer)
+        got = _plain(carried, answer)
         if isinstance(got, Run):
             created(bench, carried, slot, got, answer)
             return await _after(bench, carried, got)
@@ -86,7 +86,7 @@ async def _nothing_heard(
     return await refused(bench, carried, slot, fault, answer)
 
 
-def _plain(bench: Bench, carried: Carried, answer: Reply) -> Run | None:
+def _plain(carried: Carried, answer: Reply) -> Run | None:
     assignment = carried.assignment
     news = assignment.dialect.event(
         "thread.run.created", answer.body.decode(errors="replace"), assignment.tag

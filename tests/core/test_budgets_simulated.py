@@ -44,7 +44,7 @@ def test_a_known_limit_is_used_and_never_passed(kind: Kind, n: int) -> None:
 
 @pytest.mark.parametrize("far", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_headers_teach_the_limit_within_the_first_window(kind: Kind, far: bool) -> None:  # noqa: FBT001 - a parameter of the table
+def test_headers_teach_the_limit_within_the_first_window(kind: Kind, far: bool) -> None:
     used, refused = of_first(world(kind, "headers", 1, far=far).run(45), 820)
     assert used >= 0.96
     assert refused <= 2

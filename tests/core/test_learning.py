@@ -151,8 +151,8 @@ def test_a_server_that_admits_no_burst_gets_more_room_a_step() -> None:
 
 
 def test_a_refusal_at_our_full_count_widens_the_spread() -> None:
-    row = taught(known(10, 10.0), *[Answered(k, k, k + 0.02) for k in range(10)])
-    wider = learn(row, Refused(10.0, 10, 10.02, 1.0, 0.0))
+    row = taught(known(10, 10.0), *[Answered(k * 0.9, k, k) for k in range(10)])
+    wider = learn(row, Refused(9.5, 10, 9.6, 1.0, 0.0))
     assert wider.spread == pytest.approx(1.25 * row.spread)
     assert learn(wider, Measured(0.01)).spread == wider.spread
     assert learn(row, Measured(0.09)).spread == 0.09

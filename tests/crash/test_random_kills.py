@@ -11,7 +11,7 @@ import pytest
 from crash_run import Scene
 from simulator_process import SimulatorProcess
 
-KILLS = int(os.environ.get("RUNNER_TEST_RANDOM_KILLS", "4"))
+KILLS = int(os.environ.get("RUNNER_TEST_RANDOM_KILLS", "4"))  # noqa: TID251 - a test's own switch
 """A handful in every run of the tests; 300 behind the variable (figures in the README)."""
 
 

@@ -126,7 +126,7 @@ def test_the_scheme_of_the_base_url_chooses_the_proxy() -> None:
         (" ", "http://example.org", False),
     ],
 )
-def test_no_proxy_exempts(rule: str, base_url: str, exempt: bool) -> None:  # noqa: FBT001 - a column
+def test_no_proxy_exempts(rule: str, base_url: str, exempt: bool) -> None:
     proxies = Proxies(http="http://p:1", https="http://p:1", no=("other.example", rule))
     assert (proxy_for(base_url, proxies) == "") == exempt
 

@@ -164,7 +164,7 @@ async def test_cancelling_resets_the_connection_and_is_passed_on(
 async def test_hanging_up_resets_what_is_under_way(
     sender: Sender,
     server: BrokenServer,
-    for_good: bool,  # noqa: FBT001 - a column of the table
+    for_good: bool,
 ) -> None:
     assert is_ok(await sender.send(read("ok")))
     answers: list[Answer] = []

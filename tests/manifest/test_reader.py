@@ -49,8 +49,8 @@ def warn(line: bytes, fields: RawFields) -> Accepted | list[Complaint]:
 def test_each_line_that_is_not_blank_gives_one_spec_or_one_bad_line_with_its_number(
     kinds: list[tuple[str, bytes, bytes, bytes]],
     ending: bytes,
-    mark: bool,  # noqa: FBT001  # hypothesis hands them over by position
-    last: bool,  # noqa: FBT001
+    mark: bool,  # hypothesis hands them over by position
+    last: bool,
 ) -> None:
     chosen = [(kind, {"g": good, "b": bad, " ": blank}[kind]) for kind, good, bad, blank in kinds]
     manifest = ending.join(line for _, line in chosen) + (ending if last else b"")

@@ -121,7 +121,7 @@ def test_a_pipe_gives_its_first_line_while_its_writer_still_writes() -> None:
 @pytest.mark.parametrize("stdin", [False, True])
 def test_a_cut_file_tells_how_many_whole_lines_came_before(
     packing: Callable[[bytes], bytes],
-    stdin: bool,  # noqa: FBT001
+    stdin: bool,
     tmp_path: Path,
 ) -> None:
     packed = packing(LINES)

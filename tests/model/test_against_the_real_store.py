@@ -1,0 +1,320 @@
+"""The real store, core and dialect against a played server and network, in any order of events.
+
+What `test_exhaustive.py` shows of the model, this shows of the code that the model is about.
+"""
+
+import json
+from collections.abc import Iterator
+from itertools import count
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from model.played_server import InFlight, Made, Server, Time
+from model.played_worker import PlayedWorker, Times
+from store_book import counted, line, queue, rows, tallied
+
+from runner.core.keys import idempotency_key
+from runner.core.model import JobState
+from runner.dialects.named import named
+from runner.store.store import Store
+
+TICK = 1000
+TIMES = Times(delay=TICK, wait=3 * TICK, stale=TICK, lease=2 * TICK, margin=TICK)
+LAG = TICK
+STATUSES = {"succeeded": "completed", "cancelled": "cancelled"}
+who = st.integers(0, 1)
+which = st.integers(0, 7)
+
+
+class World:
+    """What all examples share: a store in memory and its clock. Each example has its own batch."""
+
+    def __init__(self) -> None:
+        self.time = Time()
+        self.store = Store.open(":memory:", clock=self.time)
+        self.number = count(1)
+
+
+class Machine(RuleBasedStateMachine):
+    """Two workers, three jobs, two of them on one thread."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self.world, self.time, self.store = world, world.time, world.store
+        self.name = f"batch-{next(world.number)}"
+        self.workers: list[PlayedWorker] = []
+        self.harm = 0
+
+    @initialize(locks=st.booleans(), dead_man=st.booleans())
+    def begin(self, locks: bool, dead_man: bool) -> None:
+        """Queue the jobs. Without a dead-man timer nobody stops between check and send."""
+        self.dead_man = dead_man
+        self.batch = self.store.begin(
+            self.name,
+            dialect="openai",
+            base_url="http://127.0.0.1:9/v1",
+            options={},
+            weight=1,
+            tag="runner_key",
+            made_ms=1,
+        )
+        threads = [f"thread_{self.name}-{place}" for place in "aab"]
+        specs = [line(n, thread=thread) for n, thread in enumerate(threads, 1)]
+        queue(self.store, self.batch, specs, path=self.name)
+        self.jobs = [spec.custom_id or "" for spec in specs]
+        self.server = Server(self.time, lag_ms=LAG, locks=locks)
+        dialect = named("openai")
+        self.workers = [
+            PlayedWorker(self.store, self.batch, dialect, self.server, self.time, TIMES)
+            for _ in range(2)
+        ]
+
+    # Workers
+
+    @rule(who=who, steps=st.integers(1, 4))
+    def work(self, who: int, steps: int) -> None:
+        worker = self.workers[who]
+        for _ in range(0 if worker.frozen else steps):
+            worker.step()
+
+    @rule(who=who)
+    def time_out(self, who: int) -> None:
+        worker = self.workers[who]
+        if worker.waits and not worker.frozen:
+            worker.time_out()
+
+    @precondition(lambda self: self.harm < 6)
+    @rule(who=who)
+    def kill(self, who: int) -> None:
+        self.harm += 1
+        self.workers[who].die()
+
+    @precondition(lambda self: self.harm < 6)
+    @rule(who=who)
+    def freeze(self, who: int) -> None:
+        self.harm += 1
+        self.workers[who].frozen = True
+
+    @rule(who=who)
+    def wake(self, who: int) -> None:
+        self.workers[who].frozen = False
+
+    # The network and the server
+
+    @precondition(lambda self: self.flying)
+    @rule(which=which)
+    def deliver(self, which: int) -> None:
+        self.server.deliver(self._one(which))
+
+    @precondition(lambda self: self.flying)
+    @rule(which=which)
+    def lose(self, which: int) -> None:
+        self.server.lose(self._one(which))
+
+    @precondition(lambda self: self.flying)
+    @rule(which=which)
+    def refuse(self, which: int) -> None:
+        self.server.refuse(self._one(which))
+
+    @rule(which=which, cancelled=st.booleans())
+    def finish(self, which: int, cancelled: bool) -> None:
+        active = [run for run in self.server.runs if run.active]
+        if active:
+            run = active[which % len(active)]
+            wanted = cancelled and run.status == "cancelling"
+            run.status = "cancelled" if wanted else "completed"
+
+    # People and time
+
+    @rule(which=which)
+    def cancel(self, which: int) -> None:
+        name = self.jobs[which % len(self.jobs)]
+        self.store.cancel(self.batch.id, only=frozenset({name}))
+
+    @rule(which=which)
+    def retry(self, which: int) -> None:
+        name = self.jobs[which % len(self.jobs)]
+        states = frozenset({JobState.FAILED, JobState.CANCELLED})
+        self.store.retry(self.batch.id, states=states, only=frozenset({name}))
+
+    @rule(ticks=st.integers(1, 3), steps=st.sampled_from([1, 4]))
+    def pass_time(self, ticks: int, steps: int) -> None:
+        """Let time pass in quarters of a tick; what must arrive by then does, or is lost."""
+        for _ in range(ticks * 4 // steps):
+            self._pass(TICK * steps // 4)
+
+    def _pass(self, ms: int) -> None:
+        until = self.time.now_ms + ms
+        for sent in [one for one in self.server.flight if one.until_ms < until]:
+            self.server.deliver(sent)
+        for worker in self.workers:
+            if worker.sends_next and worker.frozen and not self.dead_man:
+                worker.frozen = False
+                worker.step()
+        self.time.now_ms = until
+        for worker in self.workers:
+            if not worker.frozen:
+                worker.beat()
+            elif self.dead_man and self.time.seconds() >= worker.lease.good_until:
+                worker.die()
+
+    @property
+    def flying(self) -> list[InFlight]:
+        return self.server.flight if self.workers else []
+
+    def _one(self, which: int) -> InFlight:
+        return self.server.flight[which % len(self.server.flight)]
+
+    # Always
+
+    @invariant()
+    def one_run_a_generation(self) -> None:
+        keys = [run.key for run in self._runs()]
+        assert len(keys) == len(set(keys)), keys
+
+    @invariant()
+    def one_active_run_a_thread(self) -> None:
+        threads = [run.thread_id for run in self._runs() if run.active]
+        assert len(threads) == len(set(threads)), threads
+
+    @invariant()
+    def rows_at_rest_say_what_their_runs_say(self) -> None:
+        runs = {run.id: run for run in self._runs()}
+        for _, _, state, _, run_id in self._rows():
+            if state >= 3 and run_id:
+                word = list(JobState)[state].value
+                assert runs[run_id].status == STATUSES[word]
+
+    @invariant()
+    def every_run_of_a_quiet_job_at_rest_is_known(self) -> None:
+        for job_id, name, state, generation, _ in self._rows():
+            keys = {idempotency_key(self.batch.uid, name, g + 1) for g in range(generation)}
+            if state < 3 or self._is_under_way(job_id, keys):
+                continue
+            known = self._known(job_id)
+            assert all(run.id in known for run in self._runs() if run.key in keys), name
+
+    @invariant()
+    def an_open_attempt_has_a_sender(self) -> None:
+        sql = (
+            "SELECT id FROM job WHERE state = 1 AND clock_closed_ms = 0 AND (worker IS NULL"
+            " OR worker NOT IN (SELECT id FROM worker))"
+        )
+        assert not rows(self.store, sql)
+
+    @invariant()
+    def what_is_held_is_held_by_a_worker_that_others_can_see(self) -> None:
+        sql = (
+            "SELECT id FROM job WHERE worker IS NOT NULL AND worker NOT IN (SELECT id FROM worker)"
+        )
+        assert not rows(self.store, sql)
+
+    @invariant()
+    def counts_are_kept(self) -> None:
+        assert tallied(self.store) == counted(self.store)
+
+    def _runs(self) -> list[Made]:
+        return self.server.runs if self.workers else []
+
+    def _rows(self) -> list[tuple[int, str, int, int, str]]:
+        if not self.workers:
+            return []
+        sql = "SELECT id, custom_id, state, generation, run_id FROM job WHERE batch_id = :batch"
+        found = rows(self.store, sql, batch=self.batch.id)
+        return [
+            (int(number or 0), str(name), int(state or 0), int(generation or 0), str(run_id or ""))
+            for number, name, state, generation, run_id in found
+        ]
+
+    def _known(self, job_id: int) -> set[str]:
+        sql = (
+            "SELECT run_id FROM attempt WHERE job_id = :id UNION"
+            " SELECT run_id FROM outcome WHERE job_id = :id UNION"
+            " SELECT run_id FROM job WHERE id = :id"
+        )
+        return {str(row[0]) for row in rows(self.store, sql, id=job_id)}
+
+    def _is_under_way(self, job_id: int, keys: set[str]) -> bool:
+        """Whether a create of a job, or an answer that names its run, is not at its end."""
+        if any(dict(one.call.headers)["Idempotency-Key"] in keys for one in self.server.flight):
+            return True
+        mine = [w.carried for w in self.workers if w.carried and w.carried.job.id == job_id]
+        return any(one.at == "adopt" or (one.sent and one.sent.reply) for one in mine)
+
+    # Ends
+
+    def teardown(self) -> None:
+        """Heal all faults: everything comes to rest, and an audit finds nothing."""
+        if not self.workers:
+            return
+        for worker in self.workers:
+            worker.frozen = False
+        for _ in range(200):
+            if self.store.left([self.batch.id]).jobs == 0 and not self.server.flight:
+                break
+            self._heal()
+        assert self.store.left([self.batch.id]).jobs == 0, self._rows()
+        for sent in list(self.server.flight):
+            self.server.deliver(sent)
+        for worker in self.workers:
+            worker.retire()
+        self._audit()
+
+    def _heal(self) -> None:
+        """Let everything happen that happens without faults."""
+        for _ in range(4):
+            for worker in self.workers:
+                worker.step()
+            for sent in list(self.server.flight):
+                self.server.deliver(sent)
+        for worker in self.workers:
+            carried = worker.carried
+            if carried is not None and worker.waits and carried.sent and not carried.sent.reply:
+                worker.time_out()
+        for run in self.server.runs:
+            if run.active:
+                run.status = "cancelled" if run.status == "cancelling" else "completed"
+        self._pass(TICK)
+
+    def _audit(self) -> None:
+        self.one_run_a_generation()
+        self.rows_at_rest_say_what_their_runs_say()
+        self.every_run_of_a_quiet_job_at_rest_is_known()
+        self.counts_are_kept()
+        outcomes = list(self.store.outcomes(self.batch.id))
+        assert [one.custom_id for one in outcomes] == self.jobs
+        for one in outcomes:
+            if one.state is JobState.SUCCEEDED:
+                assert one.run is not None
+                assert json.loads(one.run)["id"] == one.run_id
+            assert not one.doubles
+        assert not self.store.check()
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    world = World()
+    yield world
+    world.store.close()
+
+
+def test_the_real_store_keeps_the_protocol(world: World) -> None:
+    run_state_machine_as_test(
+        lambda: Machine(world),
+        settings=settings(
+            max_examples=25,
+            stateful_step_count=40,
+            deadline=None,
+            # A store is opened once for all examples: each begins a batch of its own.
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+        ),
+    )
