@@ -789,7 +789,7 @@ class Runner:
         self._simulator = None
 
 
-class BadLines(UsageError):  # noqa: N818 - it tells what happened
+class BadLines(UsageError):
     """--strict met bad lines: exit 1, nothing was queued."""
 
     exit_code = 1

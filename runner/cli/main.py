@@ -174,8 +174,9 @@ def _tell_usage(error: typer.TyperException, loaded: Loaded) -> int:
 def _hold_standard_descriptors() -> None:
     """Keep 0, 1 and 2 from going to a file that is opened later, where the caller closed them.
 
-    Seen with `runner export --out - >&-`: the database got descriptor 1 and the results went into
-    it. Opened for reading, so that writing there fails and is told.
+    With `--out - >&-` the results would go into whatever got descriptor 1: SQLite keeps its files
+    above 2 by itself, a socket to PostgreSQL or a lock file does not. Opened for reading, so that
+    writing there fails and is told.
     """
     for number in (0, 1, 2):
         try:

@@ -75,7 +75,7 @@ def refused_without_headers(row: Budget, event: Refused) -> Budget:
         return opening(closed(replace(row, memory=memory), event.at, event.wait, event.chance))
     if event.wait is not None:
         opens = event.at + event.wait
-        told = Closing(event.slot, event.seq, event.seq, opens, event.at, event.chance)
+        told = Closing(event.slot, event.seq, event.seq + 1, opens, event.at, event.chance)
         return _cut(row, told)
     probe = _next_probe(row, event)
     if not memory.probe:
@@ -213,7 +213,7 @@ def _bucket_cut(row: Budget, closing: Closing) -> Budget:
 def _less(row: Budget, closing: Closing) -> Budget:
     n = own_use(row, closing.began, closing.seq)
     limit = row.lim or n
-    fewer = n if 1 <= n < 0.97 * limit else 0.99 * limit
+    fewer = n if 1 <= n < 0.97 * limit else 1.01 * limit
     return replace(row, lim=max(min(1.0, limit), fewer), memory=replace(row.memory, counted_to=-1))
 
 
@@ -221,7 +221,7 @@ def _reopening(row: Budget, cut: Budget, closing: Closing, opens: float) -> Budg
     memory, window = cut.memory, cut.win or USUAL_WINDOW
     least = (1 + closing.chance) * min(3.0, window / 20)
     # A bucket that said exactly when it has a token again needs no more.
-    if memory.bucket and closing.used == closing.seq and opens - closing.now <= SHORT_WAIT:
+    if memory.bucket and 0 < opens - closing.now <= SHORT_WAIT:
         least = 0.0
     shut = closed(paced(cut), closing.now, max(opens - closing.now, least), closing.chance)
     growth_refused = memory.grown_at and closing.began - memory.grown_at < 1.6 * window
@@ -254,5 +254,5 @@ def _beside_the_rate(row: Budget, event: Refused) -> bool:
 
 
 def _admitted(row: Budget, seq: int) -> int:
-    """Return the permits of those since the gate opened that the server admitted."""
-    return 0 if row.opened_seq < 0 else max(0, seq - row.opened_seq - row.memory.missed)
+    """Return how many permits the server admitted since the gate opened, up to a refused one."""
+    return 0 if row.opened_seq < 0 else max(0, seq + 1 - row.opened_seq - row.memory.missed)

@@ -62,7 +62,7 @@ _OTHER_FORMATS = (
 )
 
 
-class BrokenOff(RunnerError):  # noqa: N818  # it tells what happened, like the other RunnerErrors
+class BrokenOff(RunnerError):  # it tells what happened, like the other RunnerErrors
     """A source that ended or failed in the middle: raised out of a read.
 
     It does not know how much came before; `after` makes the error for a person.

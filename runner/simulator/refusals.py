@@ -3,7 +3,7 @@
 import msgspec
 
 
-class Refusal(Exception):  # noqa: N818 - the API's word for it is an answer, not an error of ours
+class Refusal(Exception):
     """A documented refusal: HTTP `status`, and the error object's four members.
 
     `kind` is what the audit counts it under. `headers` go out with the answer.

@@ -43,6 +43,7 @@ from runner.core.moves import (
 )
 from runner.core.states import Event, step
 from runner.store.prepared import Binds, Prepared, Value
+from runner.store.storable import storable
 from runner.store.sums import note_settled
 from runner.store.tables import JOB, NUMBER
 from runner.store.tally import Deltas, change, moved
@@ -105,6 +106,7 @@ _DOUBT = (
         ),
         doubted=_1,
         slow_close=bindparam("p_slow"),
+        blocked_by=bindparam("p_blocked_by"),
         refusals=_J.refusals + bindparam("p_counted"),
     )
 )
@@ -285,7 +287,7 @@ def _error(error: ApiError | None) -> str:
     if error is None:
         return ""
     parts = {"code": error.code, "type": error.type, "message": error.message, "param": error.param}
-    return json.dumps({name: part for name, part in parts.items() if part}, ensure_ascii=False)
+    return json.dumps({n: storable(part) for n, part in parts.items() if part}, ensure_ascii=False)
 
 
 def evidence_binds(
@@ -299,10 +301,10 @@ def evidence_binds(
         "closed_ms": wall_ms,
         "why": evidence.why,
         "http_status": evidence.http_status,
-        "request_id": evidence.request_id,
-        "run_id": evidence.run_id,
+        "request_id": storable(evidence.request_id),
+        "run_id": storable(evidence.run_id),
         "error": _error(evidence.error),
-        "detail": evidence.detail,
+        "detail": storable(evidence.detail),
         "lateness_ms": evidence.lateness_ms,
     }
 
@@ -316,11 +318,11 @@ def _outcome(move: Settle, now: Now) -> Binds:
     return {
         "job_id": move.held.job_id,
         "generation": move.held.generation,
-        "status": str(move.status),
+        "status": storable(str(move.status)),
         "run": move.run or None,
         "error": _error(move.error) or None,
         "http_status": move.http_status,
-        "request_id": move.request_id,
+        "request_id": storable(move.request_id),
         "prompt_tokens": usage.prompt if usage else None,
         "completion_tokens": usage.completion if usage else None,
         "total_tokens": usage.total if usage else None,
@@ -329,7 +331,7 @@ def _outcome(move: Settle, now: Now) -> Binds:
         "messages": move.messages or None,
         "steps": move.steps or None,
         "deltas": move.deltas or None,
-        "output_text": move.output_text,
+        "output_text": None if move.output_text is None else storable(move.output_text),
         "attempts": move.held.attempt,
         "ended_ms": now.wall_ms,
     }
@@ -390,31 +392,32 @@ def _binds(move: Move, now: Now) -> Binds:
     binds = _fits(move.held)
     match move:
         case Threaded():
-            binds["p_thread"] = move.thread_id
+            binds["p_thread"] = storable(move.thread_id)
         case Intend():
             binds["p_wall"] = now.wall_ms
         case Doubt():
             binds["p_clock"] = now.clock_ms
             binds["p_slow"] = int(move.slow)
+            binds["p_blocked_by"] = storable(move.blocked_by) or None
             binds["p_counted"] = int(move.counted)
         case Requeue():
             binds["p_later"] = _later(move.delay_ms, now)
             binds["p_counted"] = int(move.counted)
         case Postpone():
             binds["p_later"] = _later(move.delay_ms, now)
-            binds["p_blocked_by"] = move.blocked_by or None
+            binds["p_blocked_by"] = storable(move.blocked_by) or None
         case Created():
-            binds["p_run_id"] = move.run_id
+            binds["p_run_id"] = storable(move.run_id)
             binds["p_wall"] = now.wall_ms
         case Settle(again=True):
             binds["p_later"] = _later(move.again_delay_ms, now)
-            binds["p_run_id"] = move.run_id or None
+            binds["p_run_id"] = storable(move.run_id) or None
             binds["p_double"] = int(move.possible_double)
         case Settle():
             binds["p_state"] = NUMBER[move.state]
-            binds["p_status"] = str(move.status)
+            binds["p_status"] = storable(str(move.status))
             binds["p_wall"] = now.wall_ms
-            binds["p_run_id"] = move.run_id or None
+            binds["p_run_id"] = storable(move.run_id) or None
             binds["p_double"] = int(move.possible_double)
         case GiveBack():
             binds["p_clock"] = now.clock_ms
@@ -463,8 +466,8 @@ def _follow_acted(move: Acted, sheet: Sheet) -> None:
         {
             "job_id": move.held.job_id,
             "generation": move.held.generation,
-            "call_id": call_id,
-            "output": output,
+            "call_id": storable(call_id),
+            "output": storable(output),
         }
         for call_id, output in outputs.items()
     )
@@ -482,7 +485,7 @@ def _follow_settle(move: Settle, now: Now, sheet: Sheet) -> None:
         sheet.moved(move.held, QUEUED)
     else:
         sheet.rested.append({"id": move.held.job_id})
-        sheet.moved(move.held, move.state, move.status)
+        sheet.moved(move.held, move.state, storable(str(move.status)))
 
 
 def write_group(

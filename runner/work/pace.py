@@ -68,7 +68,7 @@ class Pace:
                 self.streak = 0
                 self.first = max(SHORTEST_LOOK, self.first / 2)
         if self.counted >= self.plan_at:
-            # A plan costs some milliseconds: for runs shorter than that, seldom.
+            # A plan costs some milliseconds: seldom for many ends, and for runs shorter than that.
             most = 50 if self.first >= FIRST_LOOK else 2000
-            self.plan_at = self.counted + max(ENOUGH, min(most, self.counted // 10))
+            self.plan_at = self.counted + max(ENOUGH, min(most, self.counted // 4))
             self.ages = plan(tuple(self.ends), tuple(self.alives), self.polls)

@@ -43,7 +43,7 @@ class Telling:
     stop: Callable[[], bool] = lambda: False
 
 
-class Interrupted(RunnerError):  # noqa: N818 - it tells what happened
+class Interrupted(RunnerError):
     """Queueing was asked to stop between two chunks: what was added stays."""
 
     exit_code = 3

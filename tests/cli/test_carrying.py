@@ -141,6 +141,16 @@ def test_a_reader_that_leaves_early_is_no_error(shell: Shell) -> None:
     assert "BrokenPipe" not in ended.err
 
 
+def test_no_file_that_is_opened_later_becomes_a_closed_stdout(shell: Shell) -> None:
+    script = (
+        "import os, sys; from runner.cli.main import _hold_standard_descriptors as hold; hold();"
+        "sys.stderr.write(str(os.open('later', os.O_CREAT | os.O_RDWR)))"
+    )
+    ended = shell.in_sh(f'{sys.executable} -c "{script}" >&-')
+    assert ended.code == 0
+    assert int(ended.err) > 2
+
+
 def test_a_closed_stdout_is_told_and_the_database_takes_no_harm(shell: Shell) -> None:
     ended = shell.in_sh(f"$RUNNER run {shell.jobs(2)} {WORDS} --out - >&-")
     assert ended.code == 2

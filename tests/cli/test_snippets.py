@@ -54,6 +54,7 @@ def test_pasted_python_and_curl_make_the_run_that_was_asked_for(tmp_path: Path) 
 def test_the_key_is_named_and_never_written() -> None:
     told = {form: snippet(form, CALL, "https://a.example/v1/", KEY, "MY_KEY") for form in FORMS}
     assert '-H "Authorization: Bearer $MY_KEY"' in told["curl"]
+    assert told["curl"].startswith("curl -g -X POST 'https://a.example/v1/threads/")
     assert "'Authorization': 'Bearer ' + os.environ['MY_KEY']" in told["python"]
     assert '"Authorization": `Bearer ${process.env.MY_KEY}`' in told["typescript"]
     for text in told.values():

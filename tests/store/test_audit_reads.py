@@ -56,6 +56,7 @@ def test_a_run_without_a_job_is_adopted_by_the_job_that_lost_it(store: Store) ->
     rest_in_doubt(store, at.jobs[0])
     assert store.adopt(at.jobs[0].id, 1, "run_lost")
     assert store.progress(at.batch.id).causes == ()
+    assert store.check() == [], "a job on its way has no end"
     (job,) = store.claim_adrift(at.me, [at.batch.id], 5)
     assert (job.state, job.run_id, job.generation) == (JobState.RUNNING, "run_lost", 1)
     assert write(store, Settle(held(job), JobState.SUCCEEDED, "completed", run=b"{}")) == [True]

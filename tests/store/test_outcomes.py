@@ -64,6 +64,16 @@ def test_the_order_is_the_manifests_whatever_the_chunks(
     assert names == ["q-0002", "q-0005", "q-0009", "q-0001", "q-0003", "q-0007", "q-0008"]
 
 
+def test_jobs_of_one_line_are_all_shown(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that was edited made a second job: both stand at that line."""
+    monkeypatch.setattr(outcomes, "FIRST_CHUNK", 1)
+    batch = begin(store)
+    queue(store, batch, [line(1, "before")])
+    queue(store, batch, [line(1, "after")])
+    names = [one.custom_id for one in store.outcomes(batch.id, at_rest_only=False)]
+    assert names == ["before", "after"]
+
+
 def test_outcomes_are_chosen_by_state_and_by_status(store: Store) -> None:
     at = working(store, [line(n) for n in range(1, 5)])
     succeed(store, at.jobs[0])
