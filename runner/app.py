@@ -27,7 +27,7 @@ from runner.core.audit import Audited
 from runner.core.batch import Batch, Queued
 from runner.core.breaker import Breaker
 from runner.core.call import Call
-from runner.core.errors import UsageError, quoted
+from runner.core.errors import RunnerError, UsageError, quoted
 from runner.core.keys import idempotency_key
 from runner.core.model import Job, JobSpec, JobState, Proofs
 from runner.core.outcome import Outcome
@@ -575,9 +575,16 @@ class Runner:
         out: str | None,
     ) -> Carried:
         fast = find_spec("uvloop") is not None
-        return anyio.run(
-            self._work, batches, paths, stdin, out, backend_options={"use_uvloop": fast}
-        )
+        try:
+            return anyio.run(
+                self._work, batches, paths, stdin, out, backend_options={"use_uvloop": fast}
+            )
+        except BaseExceptionGroup as group:
+            # What a person caused is one line, however deep among the tasks it was met.
+            told, others = group.split(RunnerError)
+            if told is None or others is not None:
+                raise
+            raise first_of(told) from None
 
     async def _work(
         self,
@@ -787,6 +794,13 @@ class Runner:
             self._simulator = simulator
             yield
         self._simulator = None
+
+
+def first_of(group: BaseExceptionGroup[RunnerError]) -> RunnerError:
+    """Return the first error of a group, however nested."""
+    for error in group.exceptions:
+        return first_of(error) if isinstance(error, BaseExceptionGroup) else error
+    raise AssertionError("a group without an exception")
 
 
 class BadLines(UsageError):

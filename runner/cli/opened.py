@@ -1,5 +1,6 @@
 """An app and a teller for one command, closed and silent again at its end."""
 
+import gc
 import shutil
 import time
 from collections.abc import Iterator
@@ -18,6 +19,9 @@ def opened(settings: Settings) -> Iterator[tuple["Runner", Teller]]:
     """Give an app with these settings, which talks through the teller."""
     from runner.app import Runner, Talk
 
+    # What is loaded now lives as long as the command; jobs come and go without cycles.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
     teller = teller_of(settings)
     talk = Talk(warn=teller.warn, tick=teller.tick, every_s=teller.manner.every_s)
     try:

@@ -50,10 +50,10 @@ class Memory:
 
     A closure: it began with permit `closed_seq` at `closed_at` and is looked into every `probe`
     seconds (0: it is not), `probe_step` the step before it; `counted_to` the permit up to which the
-    limit was counted (-1: it was not); the last refusal at `refused_at`, with `refused_seq` permits
-    used; `missed` refused or given up since the gate
-    opened, `beside` the refusal was not about our rate. Growing back: `grown_at`, `growth`, `need`, `best`. Runs that fail: `ceiling` the limit at
-    which they did, `quiet_s` how long none must before it grows.
+    limit was counted (-1: it was not). The last refusal at `refused_at`, with `refused_seq` permits
+    used; `missed` refused or given up since the gate opened; `beside`: that refusal was not about
+    our rate. Growing back: `grown_at`, `growth`, `need`, `best`. Runs that fail: `ceiling` the limit
+    at which they did, `quiet_s` how long none must before it grows.
     """
 
     first_at: float | None = None

@@ -213,7 +213,7 @@ def _bucket_cut(row: Budget, closing: Closing) -> Budget:
 def _less(row: Budget, closing: Closing) -> Budget:
     n = own_use(row, closing.began, closing.seq)
     limit = row.lim or n
-    fewer = n if 1 <= n < 0.97 * limit else 1.01 * limit
+    fewer = n if 1 <= n < 0.97 * limit else 0.99 * limit
     return replace(row, lim=max(min(1.0, limit), fewer), memory=replace(row.memory, counted_to=-1))
 
 

@@ -19,6 +19,7 @@ from runner.core.budget import (
     Answered,
     Budget,
     Event,
+    GivenUp,
     Measured,
     Refused,
     RunFailed,
@@ -125,7 +126,7 @@ class Gate:
 
     def answered(self, slot: Slot | None, headers: Mapping[str, str]) -> None:
         """Learn from an answer that was admitted."""
-        if slot is None or not slot.seq:
+        if slot is None:
             return
         now = self._loop.time()
         self._displaced.append(now - slot.at_s)
@@ -152,7 +153,7 @@ class Gate:
         """Shut the gate for everybody, and learn from the refusal. `concurrency` teaches no rate."""
         self.refusals += 1
         now = self._loop.time()
-        if slot is None or not slot.seq or concurrency:
+        if slot is None or concurrency:
             self.shut(wait_s if wait_s is not None else 1.0, "refused")
             return
         if wait_s is not None:
@@ -237,7 +238,7 @@ class Gate:
             heard = self._loop.time()
             offset = seen.db_now - heard
             was_set = last_offset is not None and jumped(offset, last_offset, heard - asked)
-            last_offset = self._offset = offset
+            self._offset = offset
             await self._learn(seen.budget)
             self._see_closure(seen.budget, heard)
             look = Look(
@@ -255,6 +256,9 @@ class Gate:
                 jumped=was_set,
                 chance=self._rng.random(),
             )
+            if isinstance(move, Lease):
+                # A look that leased nothing must not forget the hold that it owes.
+                last_offset = offset
             await self._make(move)
 
     def _wanted(self) -> int:
@@ -292,7 +296,7 @@ class Gate:
                 for k in range(move.permits):
                     db_s = leased.first + k * leased.step
                     at = now + max(0.0, db_s - leased.leased_at)
-                    self._slots.append(Slot(at, db_s, leased.first_seq + k + 1))
+                    self._slots.append(Slot(at, db_s, leased.first_seq + k))
                 self._more.set()
                 last = self._slots[-1].at_s if self._slots else now
                 pause = last + self.row.step - now - 2 * slice_s(self.processes)
@@ -341,6 +345,8 @@ class Gate:
             if late(slot.at_s, now, allowed) or slot.at_s < self._shut_until:
                 self._slots.popleft()
                 self.given_up += 1
+                if self.row.source is not Source.FLAG:
+                    self._events.append(GivenUp(slot.db_s, slot.seq))
                 continue
             if slot.at_s > now or now < self._shut_until:
                 return None

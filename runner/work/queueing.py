@@ -5,6 +5,7 @@ new. Bad lines are told, counted and written down to be mended; they stop nothin
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
@@ -123,33 +124,44 @@ def queue_manifest(
         if unchanged is not None:
             return unchanged
     added, bad, lines, conflicts = Added(), 0, 0, 0
-    for chunk in _chunks(_entries(path, stdin, check, policy.longest)):
-        specs: list[JobSpec] = []
-        for entry in chunk:
-            match entry:
-                case JobSpec():
-                    specs.append(entry)
-                case BadLine():
-                    bad += 1
-                    rejects.add(entry, path)
-                    for line in told(entry, path):
-                        telling.warn(line)
-                case Remark():
-                    for line in told(entry, path):
-                        telling.warn(f"{line} (a warning)")
-        lines += len(specs)
-        if specs:
-            reach(Point.QUEUE_BEFORE_COMMIT)
-            more = queueing.add(specs, now_ms())
-            reach(Point.QUEUE_AFTER_COMMIT)
-            conflicts = _tell_conflicts(more, path, conflicts, telling)
-            added = replace(added + more, conflicts=())
-            telling.queued(len(specs))
-        if telling.stop():
-            raise Interrupted(
-                f"stopped while queueing {path}, {lines:,} lines in",
-                remedy="the same command goes on",
-            )
+
+    def add(specs: Sequence[JobSpec]) -> Added:
+        reach(Point.QUEUE_BEFORE_COMMIT)
+        more = queueing.add(specs, now_ms())
+        reach(Point.QUEUE_AFTER_COMMIT)
+        telling.queued(len(specs))
+        return more
+
+    # The next chunk is read while the database takes the one before: SQLite works without the
+    # interpreter's lock, so on two cores the two overlap.
+    with ThreadPoolExecutor(1, thread_name_prefix="queueing") as beside:
+        under_way: Future[Added] | None = None
+        for chunk in _chunks(_entries(path, stdin, check, policy.longest)):
+            specs: list[JobSpec] = []
+            for entry in chunk:
+                match entry:
+                    case JobSpec():
+                        specs.append(entry)
+                    case BadLine():
+                        bad += 1
+                        rejects.add(entry, path)
+                        for line in told(entry, path):
+                            telling.warn(line)
+                    case Remark():
+                        for line in told(entry, path):
+                            telling.warn(f"{line} (a warning)")
+            if under_way is not None:
+                conflicts, added = _count(under_way.result(), path, conflicts, added, telling)
+            lines += len(specs)
+            under_way = beside.submit(add, specs) if specs else None
+            if telling.stop():
+                break
+        if under_way is not None:
+            conflicts, added = _count(under_way.result(), path, conflicts, added, telling)
+    if telling.stop():
+        raise Interrupted(
+            f"stopped while queueing {path}, {lines:,} lines in", remedy="the same command goes on"
+        )
     done = queueing.finish(mark if not bad and not conflicts else None, lines, bad)
     return replace(
         done,
@@ -159,6 +171,14 @@ def queue_manifest(
         bad=bad,
         conflicts=conflicts,
     )
+
+
+def _count(
+    more: Added, path: str, conflicts: int, added: Added, telling: Telling
+) -> tuple[int, Added]:
+    """Add a chunk's counts to what there is, telling its conflicts."""
+    told_now = _tell_conflicts(more, path, conflicts, telling)
+    return told_now, replace(added + more, conflicts=())
 
 
 def _tell_conflicts(more: Added, path: str, before: int, telling: Telling) -> int:

@@ -85,7 +85,7 @@ def test_a_limit_of_the_user_is_not_overruled_by_headers_nor_refusals() -> None:
     row = known(1000, 60.0)
     row = learn(row, Answered(1.0, 0, 1.0, Limits(200, 100, 5.0)))
     row = learn(row, Refused(2.0, 1, 2.1, 3.0, 0.0))
-    assert (row.lim, row.win, row.source) == (1000, 60.0, Source.FLAG)
+    assert (row.lim, row.win, row.source, row.others) == (1000, 60.0, Source.FLAG, 0.0)
     assert row.closed_until == pytest.approx(5.1)
 
 
@@ -106,6 +106,15 @@ def test_a_closure_that_nobody_names_is_probed_behind_the_usual_windows() -> Non
     assert row.closed_until == pytest.approx(10.2)
     row = learn(row, Answered(10.2, 202, 10.22))
     assert (row.lim, row.win) == (200, 10.0)
+
+
+def test_a_longer_window_found_later_is_no_reason_to_go_faster() -> None:
+    row = taught(Budget(), *burst(200), Refused(1.005, 200, 1.02, 8.98, 0.0))
+    faster = [Answered(10.1 + k * 0.02, 201 + k, 10.2 + k * 0.02) for k in range(500)]
+    before = taught(row, *faster)
+    after = learn(before, Refused(20.2, 701, 20.3, 5.0, 0.0))
+    assert after.win == 15.0
+    assert after.lim == pytest.approx(1.5 * (before.lim or 0))
 
 
 def test_a_refusal_of_a_call_sent_before_the_cut_does_not_cut_again() -> None:

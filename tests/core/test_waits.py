@@ -99,6 +99,11 @@ def test_a_wait_is_none_or_finite_and_above_zero_for_anything(
     assert wait is None or (isfinite(wait) and wait > 0)
 
 
+def test_a_wait_is_finite_whatever_the_clock() -> None:
+    told = {"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}
+    assert wait_of(told, "", float("-inf")) is None
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
