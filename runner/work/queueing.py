@@ -137,19 +137,8 @@ def queue_manifest(
     with ThreadPoolExecutor(1, thread_name_prefix="queueing") as beside:
         under_way: Future[Added] | None = None
         for chunk in _chunks(_entries(path, stdin, check, policy.longest)):
-            specs: list[JobSpec] = []
-            for entry in chunk:
-                match entry:
-                    case JobSpec():
-                        specs.append(entry)
-                    case BadLine():
-                        bad += 1
-                        rejects.add(entry, path)
-                        for line in told(entry, path):
-                            telling.warn(line)
-                    case Remark():
-                        for line in told(entry, path):
-                            telling.warn(f"{line} (a warning)")
+            specs, worse = _sorted(chunk, path, rejects, telling)
+            bad += worse
             if under_way is not None:
                 conflicts, added = _count(under_way.result(), path, conflicts, added, telling)
             lines += len(specs)
@@ -171,6 +160,27 @@ def queue_manifest(
         bad=bad,
         conflicts=conflicts,
     )
+
+
+def _sorted(
+    chunk: Sequence[JobSpec | BadLine | Remark], path: str, rejects: Rejects, telling: Telling
+) -> tuple[list[JobSpec], int]:
+    """Return a chunk's good lines and how many are bad; the bad ones are told and written down."""
+    specs: list[JobSpec] = []
+    bad = 0
+    for entry in chunk:
+        match entry:
+            case JobSpec():
+                specs.append(entry)
+            case BadLine():
+                bad += 1
+                rejects.add(entry, path)
+                for line in told(entry, path):
+                    telling.warn(line)
+            case Remark():
+                for line in told(entry, path):
+                    telling.warn(f"{line} (a warning)")
+    return specs, bad
 
 
 def _count(
