@@ -1,9 +1,11 @@
 import os
 import resource
+import shutil
 import signal
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -291,17 +293,32 @@ def test_a_target_that_cannot_be_is_told_before_anything_is_read(
     assert str(told.value) == said.format(d=tmp_path)
 
 
-def test_a_target_without_rights_is_told(tmp_path: Path) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("root may write everywhere")
-    locked = tmp_path / "r.jsonl"
+@pytest.fixture
+def as_nobody() -> Iterator[Path]:
+    """A folder of one's own, and the rights of an ordinary user: root may write everywhere."""
+    nobody = 65534
+    folder = Path(tempfile.mkdtemp())
+    was_root = os.geteuid() == 0
+    if was_root:
+        os.chown(folder, nobody, nobody)
+        os.setresuid(nobody, nobody, 0)
+    try:
+        yield folder
+    finally:
+        if was_root:
+            os.setresuid(0, 0, 0)
+        shutil.rmtree(folder)
+
+
+def test_a_target_without_rights_is_told(as_nobody: Path) -> None:
+    locked = as_nobody / "r.jsonl"
     locked.write_bytes(b"")
     locked.chmod(0o400)
     with pytest.raises(UsageError, match="is not writable"):
         check_target(str(locked))
-    tmp_path.chmod(0o500)
+    as_nobody.chmod(0o500)
     try:
         with pytest.raises(UsageError, match="is not writable"):
-            check_target(str(tmp_path / "new.jsonl"))
+            check_target(str(as_nobody / "new.jsonl"))
     finally:
-        tmp_path.chmod(0o700)
+        as_nobody.chmod(0o700)

@@ -110,6 +110,7 @@ MUTANTS = [
     Row(Rule.REST_QUIET, replace(QUIET, jobs=2, resend=False, unknown=True), TWO_ACTIVE, 13),
     Row(Rule.TURNS, replace(QUIET, jobs=2), TWO_ACTIVE, 10),
     Row(Rule.SAME_KEY, replace(QUIET, keys=True, lists=False, unknown=True, w=0), DOUBLE, 11),
+    # A retry then pays twice (13 steps); the unknown run is there before it.
     Row(Rule.CANCEL_ASKS, replace(QUIET, cancels=1), UNKNOWN, 7),
     Row(Rule.CANCEL_FOLLOWS, replace(QUIET, cancels=1), DISAGREES, 8),
     # 16 in protocol.md: there the last look and the rest that it leads to are one step.
@@ -131,17 +132,11 @@ def test_the_world_of_a_mutant_holds_with_all_rules(world: Setting) -> None:
     assert not found.wrong, _told(found.wrong, found.trace)
 
 
-def test_a_cancel_that_ends_a_submitting_job_lets_a_retry_pay_twice() -> None:
-    setting = replace(BLIND, cancels=1, retries=1).without(Rule.CANCEL_ASKS)
-    found = explore(replace(setting, d=None), ends=False)
-    assert found.wrong in (PAID, UNKNOWN), _told(found.wrong, found.trace)
-    assert len(found.trace) <= 13, _told(found.wrong, found.trace)
-
-
 FORGIVEN = {
     # W > D + G covers it; it helps where D was guessed too low.
     Rule.STAYS_DOUBTED: Setting(refusals=1, freezes=0),
-    # The list finds it too; it helps where the list lags behind the lock.
+    # With W > D + G and nobody else's runs no refusal of ours ever names a run: not reached here.
+    # It helps where the list lags behind the lock; another's run is met in the real store's tests.
     Rule.ACTIVE_LOOKED_AT: Setting(locks=True, jobs=2, freezes=0),
     # It helps after a W that was too short.
     Rule.FAMILY: Setting(cancels=1, retries=1, word=True, freezes=0),

@@ -212,15 +212,15 @@ def test_langgraphs_refusals_have_its_shape(graphs: SimulatorProcess) -> None:
 @pytest.mark.anyio
 async def test_the_langgraph_sdk_creates_waits_and_cancels(graphs: SimulatorProcess) -> None:
     sdk = pytest.importorskip("langgraph_sdk")
-    client = sdk.get_client(url=graphs.root)
-    thread = await client.threads.create(thread_id=UUIDS[4])
-    run = await client.runs.create(
-        thread["thread_id"], "agent", input={"a": 1}, metadata={"fate": "slow:60"}
-    )
-    await client.runs.cancel(thread["thread_id"], run["run_id"], wait=True)
-    cancelled = await client.runs.get(thread["thread_id"], run["run_id"])
-    waited = await client.runs.wait(thread["thread_id"], "agent", input={"a": 1})
-    listed = await client.runs.list(thread["thread_id"])
+    async with sdk.get_client(url=graphs.root) as client:
+        thread = await client.threads.create(thread_id=UUIDS[4])
+        run = await client.runs.create(
+            thread["thread_id"], "agent", input={"a": 1}, metadata={"fate": "slow:60"}
+        )
+        await client.runs.cancel(thread["thread_id"], run["run_id"], wait=True)
+        cancelled = await client.runs.get(thread["thread_id"], run["run_id"])
+        waited = await client.runs.wait(thread["thread_id"], "agent", input={"a": 1})
+        listed = await client.runs.list(thread["thread_id"])
     assert (run["status"], cancelled["status"]) == ("pending", "interrupted")
     assert "messages" in waited
     assert len(listed) == 2

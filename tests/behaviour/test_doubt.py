@@ -1,0 +1,106 @@
+"""A create whose outcome is unknown: looked up, adopted or sent again, one run each."""
+
+import socket
+import threading
+
+import pytest
+from behaviour.stage import Stage
+from simulator_process import SimulatorProcess
+
+MADE = (
+    "stall_after",
+    "drop_after",
+    "reset_after",
+    "truncate",
+    "garbage_after",
+    "no_id_after",
+    "error_500_after",
+    "gateway_504_after",
+)
+NOT_MADE = (
+    "stall_before",
+    "close_before",
+    "reset_before",
+    "error_500",
+    "error_503",
+    "html_502",
+    "timeout_408",
+    "conflict_409",
+)
+
+
+def test_a_run_whose_answer_was_lost_is_adopted_and_never_asked_for_again(stage: Stage) -> None:
+    lines = [stage.line(f"{fault}-{i}", fault=fault) for fault in MADE for i in range(3)]
+    carried = stage.run(lines)
+    assert carried.exit_code == 0, stage.warnings
+    stage.check_once_each(len(lines))
+    assert stage.seen("create_requests") == len(lines)
+    assert stage.seen("lists") >= len(lines)
+    assert {row["attempts"] for row in stage.rows()} == {1}
+
+
+def test_half_an_answer_is_no_answer_and_the_job_says_how_its_run_was_found(stage: Stage) -> None:
+    stage.run([stage.line("half", fault="truncate")])
+    with stage.runner() as runner:
+        (found,) = runner.show("half")
+    assert [seen.why for seen in found.job.attempts][-1] == "adopted"
+    assert {seen.run_id for seen in found.job.attempts} >= {stage.of("half")["run_id"]}
+    assert stage.seen("create_requests") == 1
+
+
+def test_what_surely_made_nothing_is_known_only_after_a_look_and_a_wait(stage: Stage) -> None:
+    lines = [stage.line(f"{fault}-{i}", fault=fault) for fault in NOT_MADE for i in range(2)]
+    carried = stage.run(lines)
+    assert carried.exit_code == 0, stage.warnings
+    stage.check_once_each(len(lines))
+    assert stage.seen("lists") >= len(lines)
+    assert {row["attempts"] for row in stage.rows()} == {2}
+
+
+def test_a_run_made_late_is_found_before_anything_is_sent_again(stage: Stage) -> None:
+    carried = stage.run(stage.lines(6, fault="late"))
+    assert carried.exit_code == 0, stage.warnings
+    stage.check_once_each(6)
+    assert stage.seen("create_requests") == 6
+
+
+def test_a_refused_connection_was_never_sent_and_goes_again_without_a_look(stage: Stage) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+    started: list[SimulatorProcess] = []
+    told = threading.Event()
+
+    def serve() -> None:
+        told.wait(20)
+        started.append(SimulatorProcess("--duration", "fixed:0.05", port=port))
+
+    late = threading.Thread(target=serve)
+    late.start()
+    # The server starts only once the work is under way: the first creates find nobody.
+    try:
+        carried = stage.run(
+            stage.lines(10),
+            lambda _runner, view: told.set() if view.in_flight or view.elapsed_s > 0.3 else None,
+            base_url=f"http://127.0.0.1:{port}/v1",
+        )
+    finally:
+        told.set()
+        late.join()
+    with started[0] as server:
+        audit = server.audit()
+        assert carried.exit_code == 0, stage.warnings
+        assert (audit.number("runs"), audit.repeated("tag")) == (10, {})
+        assert audit.count("lists") == 0
+    # An attempt is an intent: the first found nobody, and is told so.
+    assert {row["attempts"] for row in stage.rows()} == {2}
+
+
+@pytest.mark.parametrize("http", ["httpx", "aiohttp"])
+def test_connections_that_the_server_closes_while_idle_cost_no_job(stage: Stage, http: str) -> None:
+    stage.server.set(close_idle=0.1)
+    # One create in 0.15 s, so that the kept connection has always been closed; every second run
+    # is made before its connection dies.
+    lines = [stage.line(f"job-{i}", **({"fault": "drop_after"} if i % 2 else {})) for i in range(8)]
+    carried = stage.run(lines, rpm=400.0, window=0.15, http=http)
+    assert carried.exit_code == 0, stage.warnings
+    stage.check_once_each(8)

@@ -1,0 +1,55 @@
+"""Many jobs, slow answers, high limits: work is bounded, and no wait of ours is an error."""
+
+import asyncio
+
+from behaviour.stage import Stage
+
+from runner.app import Runner
+from runner.core.view import View
+
+
+def test_many_jobs_are_carried_by_a_crew_that_does_not_grow_with_them(stage: Stage) -> None:
+    stage.server.set(duration="fixed:0.05", latency="fixed:0.02")
+    crowd: list[int] = []
+
+    def see(_runner: Runner, _view: View) -> None:
+        crowd.append(len(asyncio.all_tasks()))
+
+    # A request's time is far below the time that the last job waits for its turn.
+    carried = stage.run(stage.lines(1500), see, concurrency=50, timeout=2.0)
+    assert carried.exit_code == 0, stage.warnings[:5]
+    stage.check_once_each(1500)
+    assert stage.seen("create_requests") == 1500
+    assert max(view.in_flight for view in stage.views) <= 50
+    assert max(crowd) < 250
+
+
+def test_the_first_run_is_made_before_the_last_line_is_read(stage: Stage) -> None:
+    seen: list[tuple[int, bool]] = []
+
+    def see(_runner: Runner, view: View) -> None:
+        seen.append((view.progress.at_rest + view.in_flight, view.progress.queued_whole))
+
+    stage.run(stage.lines(3000), see, concurrency=20, stop_after=1.5)
+    assert len(stage.runs()) > 0
+    assert any(begun and not whole for begun, whole in seen)
+
+
+def test_slow_answers_to_many_at_once_are_no_trouble_of_the_pool(stage: Stage) -> None:
+    stage.server.set(latency="fixed:0.4", duration="fixed:0.05")
+    carried = stage.run(stage.lines(150), concurrency=150)
+    assert carried.exit_code == 0, stage.warnings
+    stage.check_once_each(150)
+    assert {row["attempts"] for row in stage.rows()} == {1}
+    assert stage.seen("lists") == 0
+    assert max(view.in_flight for view in stage.views) > 60
+
+
+def test_a_high_limit_is_used_and_the_view_names_what_holds_back(stage: Stage) -> None:
+    stage.server.set(duration="fixed:0.5")
+    carried = stage.run(stage.lines(250), rpm=5000.0)
+    assert carried.exit_code == 0, stage.warnings
+    times = [at for at, _ in stage.arrivals()]
+    assert times[-1] - times[0] <= 1.6 * (250 - 1) * 60 / 5000
+    assert max(view.in_flight for view in stage.views) > 30
+    assert {view.limits for view in stage.views if view.in_flight} & {"rate", "concurrency"}
