@@ -17,7 +17,7 @@ from runner.store.sums import note_ended
 from runner.store.tally import Deltas, change, moved
 
 _LOOK = """
-    SELECT id, batch_id, origin, state, worker, thread_id, own_thread, generation FROM job
+    SELECT id, batch_id, origin, state, worker, thread_id, own_thread, generation, doubted FROM job
     WHERE id IN :ids AND state < 3 ORDER BY id
 """
 _OPEN = text(_LOOK).bindparams(bindparam("ids", expanding=True))
@@ -63,9 +63,11 @@ def cancel(connection: Connection, ids: Sequence[int], wall_ms: int) -> Cancelle
     """Cancel those of these jobs that are not at rest, in one transaction."""
     look = _OPEN_LOCKED if connection.dialect.name == "postgresql" else _OPEN
     rows = connection.execute(look, {"ids": list(ids)}).all()
-    # A queued job that a worker holds may be on its way to its intent: its worker ends it.
-    ending = [row for row in rows if row.state == 0 and row.worker is None]
-    asked = [row.id for row in rows if row.state != 0 or row.worker is not None]
+    # A queued job that a worker holds may be on its way to its intent: its worker ends it. So does
+    # the worker of one that was ever in doubt: an earlier attempt of it may still arrive.
+    ending = [row for row in rows if row.state == 0 and row.worker is None and not row.doubted]
+    ended = {row.id for row in ending}
+    asked = [row.id for row in rows if row.id not in ended]
     if asked:
         connection.execute(_ASK, {"ids": asked})
     if ending:

@@ -109,6 +109,7 @@ _OTHERS = text(
     """
 )
 _LAPSE = text("UPDATE worker SET taken = 1 WHERE id = :id AND taken = 0 AND clock_beat_ms = :beat")
+_LAPSE_DEAD = text("UPDATE worker SET taken = 1 WHERE id = :id")
 _LEAVE = text("DELETE FROM worker WHERE id = :id")
 OF_WORKER = text("SELECT id, state FROM job WHERE worker = :id LIMIT :most")
 _OF_WORKER_LOCKED = text(f"{OF_WORKER.text} FOR UPDATE")
@@ -168,10 +169,18 @@ def others(connection: Connection, me: str) -> list[Other]:
     ]
 
 
-def lapse(connection: Connection, other: Other) -> bool:
-    """End a worker's lease for good, unless it has beaten since it was looked at."""
-    binds = {"id": other.id, "beat": other.beat_ms}
-    return other.taken or connection.execute(_LAPSE, binds).rowcount == 1
+def lapse(connection: Connection, other: Other, *, proven: bool) -> bool:
+    """End a worker's lease for good, unless it has beaten since it was looked at.
+
+    One that is proven dead has beaten its last, whenever that was: comparing the beat there left
+    its jobs to a worker that nobody could see.
+    """
+    if other.taken:
+        return True
+    if proven:
+        connection.execute(_LAPSE_DEAD, {"id": other.id})
+        return True
+    return connection.execute(_LAPSE, {"id": other.id, "beat": other.beat_ms}).rowcount == 1
 
 
 def leave(connection: Connection, worker_id: str) -> None:

@@ -112,7 +112,7 @@ _DOUBT = (
 )
 _REQUEUE = (
     update(JOB)
-    .where(*_FITS, _UNASKED)
+    .where(*_FITS, _UNASKED | (_J.doubted == _1))
     .values(
         state=_number(NUMBER[QUEUED]),
         worker=null(),
@@ -122,7 +122,8 @@ _REQUEUE = (
 )
 _REQUEUE_ASKED = (
     update(JOB)
-    .where(*_FITS, _J.cancel_asked == _1)
+    # A proof is about its own attempt: after an earlier doubt a look must come before the end.
+    .where(*_FITS, _J.cancel_asked == _1, _J.doubted == _0)
     .values(
         state=_number(NUMBER[JobState.CANCELLED]),
         status=Reason.CANCELLED.value,
@@ -260,6 +261,9 @@ def after(move: Move, held: Held) -> JobState:
         rest = step(held.state, _RESTS[move.state][held.state is RUNNING])
         return step(rest, Event.RETRY) if move.again else rest
     event = _EVENTS.get(type(move))
+    if isinstance(move, Created) and move.adopted:
+        # Also from queued: the look that precedes a send after a doubt may find the run.
+        event = Event.ADOPTED
     return held.state if event is None else step(held.state, event)
 
 

@@ -57,7 +57,9 @@ class TakeOver:
             if not (proven or other.taken or silent_ms > self._lease_ms):
                 return TakenOver()
             taken = self._take(other, proven=proven)
-            forgotten = proven or silent_ms > leases.FORGET_MS
+            # Forgotten only where its lease is over for good: else its jobs would be nobody's.
+            over = proven or other.taken or bool(taken.presumed)
+            forgotten = over and (proven or silent_ms > leases.FORGET_MS)
             if forgotten:
                 self._write(lambda connection: leases.leave(connection, other.id))
         except BaseException:
@@ -91,7 +93,7 @@ class TakeOver:
         self, other: Other, connection: Connection, *, proven: bool, first: bool
     ) -> TakenOver | None:
         """Take up to 1,000 jobs; None where the worker has beaten since, or left."""
-        if first and not leases.lapse(connection, other):
+        if first and not leases.lapse(connection, other, proven=proven):
             return None
         now = self._now()
         counts = leases.free(

@@ -40,6 +40,10 @@ async def intend(bench: Bench, carried: Carried) -> Slot | None:
         bench.give_back(carried)
         return None
     if carried.state is JobState.QUEUED and carried.cancel_asked:
+        if carried.doubted and not carried.checked:
+            bench.leave_flight(carried)
+            bench.agenda.add(carried, Step.LOOK, 0)
+            return None
         rest(bench, carried, Event.CANCEL, Reason.CANCELLED)
         return None
     if assignment.dialect.makes_thread(carried.job) and not await make_thread(bench, carried):

@@ -134,10 +134,9 @@ def adopt(
 
 def absent(bench: Bench, carried: Carried, began_ms: int) -> None:
     """Decide what a whole look that found nothing means (row 11)."""
-    quiet = quiet_ms(bench, carried)
     if carried.state is JobState.QUEUED:
-        carried.checked = True
-        return bench.ready(carried)
+        return absent_before_a_send(bench, carried, began_ms)
+    quiet = quiet_ms(bench, carried)
     if began_ms <= quiet:
         return bench.agenda.add(carried, Step.LOOK, next_look_s(bench, carried, quiet))
     if carried.cancel_asked:
@@ -150,12 +149,26 @@ def absent(bench: Bench, carried: Carried, began_ms: int) -> None:
     return bench.ready(carried)
 
 
+def absent_before_a_send(bench: Bench, carried: Carried, began_ms: int) -> None:
+    """Let a queued job go on for which a look found nothing.
+
+    Where a person wants its end, an attempt that was in doubt before may still arrive: the end
+    waits for the quiet time, counted anew from the first look, since when it closed is not kept.
+    """
+    if carried.cancel_asked and carried.doubted:
+        carried.closed_ms = carried.closed_ms or began_ms
+        quiet = quiet_ms(bench, carried)
+        if began_ms <= quiet:
+            return bench.agenda.add(carried, Step.LOOK, next_look_s(bench, carried, quiet))
+    carried.checked = True
+    return bench.ready(carried)
+
+
 def unseen(bench: Bench, carried: Carried, began_ms: int) -> None:
     """Decide for a job whose run no look can show (protocol.md 3)."""
     assignment, policy = carried.assignment, bench.policy
     if carried.state is JobState.QUEUED:
-        carried.checked = True
-        return bench.ready(carried)
+        return absent_before_a_send(bench, carried, began_ms)
     tries_left = carried.refusals < policy.retry.max_attempts
     if assignment.proofs.keys and tries_left and not carried.cancel_asked:
         # The key is honoured: a repeat returns the original run, so no wait is needed.

@@ -56,9 +56,7 @@ def test_without_being_asked_no_failed_run_is_made_anew_and_its_reason_is_told(
 
 
 def test_only_the_expired_runs_are_made_anew_and_what_they_cost_is_kept(stage: Stage) -> None:
-    lines = [
-        stage.line(f"job-{i}", **({"fate": "expired:1"} if i % 2 else {})) for i in range(8)
-    ]
+    lines = [stage.line(f"job-{i}", **({"fate": "expired:1"} if i % 2 else {})) for i in range(8)]
     assert stage.run(lines).exit_code == 1
     expired = {f"job-{i}" for i in range(1, 8, 2)}
     assert {name for name, end in stage.ends().items() if end == "failed expired"} == expired
