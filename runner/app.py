@@ -157,6 +157,7 @@ class Runner:
         self._simulator: StartedSimulator | None = None
         self._rng = random.Random()
         self._forever = False
+        self._patient = False
 
     def __enter__(self) -> Self:
         return self
@@ -170,7 +171,12 @@ class Runner:
     def store(self) -> Store:
         """The database, opened and migrated on first use."""
         if self._store is None:
-            self._store = Store.open(self.settings.db, reach=self._reach, on_trouble=self.talk.warn)
+            self._store = Store.open(
+                self.settings.db,
+                reach=self._reach,
+                on_trouble=self.talk.warn,
+                patient=self._patient,
+            )
             self._stack.callback(self._store.close)
         return self._store
 
@@ -369,6 +375,7 @@ class Runner:
     def work(self, names: Sequence[str], *, forever: bool = False) -> Carried:
         """Carry the jobs of these batches (none named: all) to their rest, or for ever."""
         self._forever = forever
+        self._patient = True
         with self._serving():
             return self._loop(self.chosen(names), (), None, None)
 

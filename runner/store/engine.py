@@ -148,6 +148,13 @@ def is_lost(error: DBAPIError) -> bool:
     )
 
 
+def is_away(error: DBAPIError) -> bool:
+    """Whether a server that was there before may come back: not a wrong name or password."""
+    text = str(error.orig).lower()
+    wrong = ("password", "does not exist", "translate host name", "name or service", "resolve host")
+    return is_lost(error) and not any(word in text for word in wrong)
+
+
 def said(error: DBAPIError, place: Place, *, while_working: bool) -> RunnerError | None:
     """Return a driver's error as one line without a secret, or None where it is a bug of ours.
 

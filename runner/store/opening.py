@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from runner.core.errors import UsageError
 from runner.core.points import Point, Reach
 from runner.store import migrate
-from runner.store.engine import Engines, Patience, is_locked, said
+from runner.store.engine import Engines, Patience, is_away, is_locked, said
 from runner.store.place import Place, refuse_unusable
 
 _BOOT = text("SELECT value FROM meta WHERE name = 'boot'")
@@ -48,16 +48,24 @@ def engines_of(place: Place) -> Engines:
 
 
 def make_ready(
-    engines: Engines, reach: Reach, tell: Callable[[str], None], *, upgrade: bool | None
+    engines: Engines,
+    reach: Reach,
+    tell: Callable[[str], None],
+    *,
+    upgrade: bool | None,
+    patient: bool = False,
 ) -> None:
-    """Bring the database to this Runner's tables, or raise `UsageError` telling why not."""
+    """Bring the database to this Runner's tables, or raise `UsageError` telling why not.
+
+    `patient`: a server that is away or restarting is waited for, as it is in the middle of work.
+    """
     place = engines.place
     patience = Patience(place, Random(), Event().wait, tell)
     while True:
         try:
             changed = _make_ready(engines, reach, upgrade=upgrade)
         except DBAPIError as error:
-            if is_locked(error):
+            if is_locked(error) or (patient and is_away(error)):
                 patience.wait(error)
                 continue
             line = said(error, place, while_working=False)

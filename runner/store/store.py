@@ -66,18 +66,20 @@ class Store(Commands):
         upgrade: bool | None = None,
         clock: Clock | None = None,
         on_trouble: Callable[[str], None] | None = None,
+        patient: bool = False,
     ) -> Self:
         """Open a database, made or brought up to date where that may be done by itself.
 
         `url`: a path, ":memory:", sqlite:///PATH or postgresql://…. `upgrade` None: SQLite always,
         PostgreSQL only when it has none of our tables; True always; False never. `on_trouble` is
-        told, from any thread, what is waited for. `UsageError` where it cannot be used.
+        told, from any thread, what is waited for; `patient` waits for a server that is away, too.
+        `UsageError` where it cannot be used.
         """
         place = place_of(url)
         tell = on_trouble if on_trouble is not None else _silent
         engines = opening.engines_of(place)
         try:
-            opening.make_ready(engines, reach, tell, upgrade=upgrade)
+            opening.make_ready(engines, reach, tell, upgrade=upgrade, patient=patient)
         except BaseException:
             engines.dispose()
             raise
