@@ -14,7 +14,7 @@ from runner.dialects.dialect import Dialect, Tag, UnreadableError
 from runner.http.sender import Failed, Sender, drive
 
 LAG_TRIES = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
-END_TRIES = 60
+REFUSALS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +133,7 @@ async def _until_listed(
 ) -> tuple[list[Run], float | None]:
     began = now()
     runs: list[Run] = []
+    refusals = 0
     for pause in LAG_TRIES:
         await anyio.sleep(pause)
         got = await ask(dialect.runs_of(thread_id, 0.0, tag))  # type: ignore[misc] # an async function
@@ -140,6 +141,12 @@ async def _until_listed(
             runs = got
             if any(run.id == run_id for run in runs):
                 return runs, now() - began
+        elif isinstance(got, Failed) and isinstance(got.answer, Reply):
+            # A list that is refused three times is none; waiting longer would let the run end
+            # before the lock can be tried.
+            refusals += got.answer.status in (400, 403, 404, 405, 501)
+            if refusals >= REFUSALS:
+                break
     return runs, None
 
 
