@@ -26,6 +26,7 @@ from runner.config import Settings, as_variables, dialect_options, extra_headers
 from runner.core.audit import Audited
 from runner.core.batch import Batch, Queued
 from runner.core.breaker import Breaker
+from runner.core.budget import own_use
 from runner.core.call import Call
 from runner.core.errors import RunnerError, UsageError, quoted
 from runner.core.keys import idempotency_key
@@ -54,6 +55,7 @@ from runner.store.store import Store
 from runner.work.audit import AuditPolicy, audit
 from runner.work.budgets import Budgets
 from runner.work.carried import Assignment
+from runner.work.ledger import budget_of
 from runner.work.policy import OnAction, OnDoubt, WorkPolicy
 from runner.work.pool import Ending, Pool
 from runner.work.probe import Probed, probe, probe_job
@@ -898,13 +900,12 @@ def follow_rows(
 
 def use_of(row: BudgetRow) -> BudgetUse:
     """Return one budget's use, as `status` shows it."""
-    window = row.win or 60.0
     return BudgetUse(
         row.kind,
         row.lim,
         row.win,
         row.source,
-        0.0 if row.leased_at < row.db_now - window else row.lim or 0.0,
+        round(own_use(budget_of(row), row.db_now, row.seq - 1)),
         max(0.0, row.closed_until - row.db_now),
         row.closed_why,
         row.source in ("closure", "search"),

@@ -68,6 +68,10 @@ class Commands(ABC):
             )
         )
 
+    def lanes(self, batch_id: int) -> list[int]:
+        """Return the numbers of a batch's lanes."""
+        return self._read(lambda connection: reads.lanes(connection, batch_id))
+
     def sources(self, batch_id: int) -> list[str]:
         """Return the manifests that a batch was queued from."""
         return self._read(lambda connection: reads.sources(connection, batch_id))

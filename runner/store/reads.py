@@ -75,6 +75,7 @@ _WORKERS = text(
 )
 _BOOT = text("SELECT value FROM meta WHERE name = 'boot'")
 _SOURCES = text("SELECT path FROM source WHERE batch_id = :batch_id ORDER BY id")
+_LANES = text("SELECT number FROM lane WHERE batch_id = :batch_id ORDER BY number")
 _NOTED = text(
     """
     SELECT a.run_id FROM attempt a JOIN job j ON j.id = a.job_id
@@ -165,6 +166,11 @@ def workers(connection: Connection, now_ms: int) -> tuple[WorkerSeen, ...]:
         )
         for row in connection.execute(_WORKERS)
     )
+
+
+def lanes(connection: Connection, batch_id: int) -> list[int]:
+    """Return the numbers of a batch's lanes: what shares a speed."""
+    return list(connection.scalars(_LANES, {"batch_id": batch_id}))
 
 
 def sources(connection: Connection, batch_id: int) -> list[str]:

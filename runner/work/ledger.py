@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from runner.core.budget import Budget, Source, memory_from_json, memory_to_json
 from runner.core.pacing import Lease
+from runner.store.budgets import BudgetRow
 from runner.store.store import Store
 
 
@@ -50,22 +51,7 @@ class Ledger:
 
     def _look(self) -> Seen:
         row = self._store.budget_look(self._row())
-        budget = Budget(
-            step=row.step,
-            lim=row.lim,
-            win=row.win,
-            source=Source(row.source) if row.source else None,
-            others=row.others,
-            spread=row.spread,
-            opened_at=row.opened_at,
-            opened_seq=row.opened_seq,
-            cut_at=row.cut_at,
-            closed_until=row.closed_until,
-            closed_for=row.closed_for,
-            version=row.version,
-            memory=memory_from_json(row.memory),
-        )
-        return Seen(budget, row.tat, row.leased_at, row.db_now)
+        return Seen(budget_of(row), row.tat, row.leased_at, row.db_now)
 
     async def lease(self, move: Lease) -> Leased | None:
         """Run the lease statement; None: too far ahead, come back."""
@@ -121,3 +107,22 @@ class Ledger:
         """Have permits of this row stand so far apart."""
         seen = await self.look()
         await self.save(seen.budget, replace(seen.budget, step=step))
+
+
+def budget_of(row: BudgetRow) -> Budget:
+    """Return the learnt part of a budget's row."""
+    return Budget(
+        step=row.step,
+        lim=row.lim,
+        win=row.win,
+        source=Source(row.source) if row.source else None,
+        others=row.others,
+        spread=row.spread,
+        opened_at=row.opened_at,
+        opened_seq=row.opened_seq,
+        cut_at=row.cut_at,
+        closed_until=row.closed_until,
+        closed_for=row.closed_for,
+        version=row.version,
+        memory=memory_from_json(row.memory),
+    )

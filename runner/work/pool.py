@@ -6,9 +6,10 @@ entries of one heap (`agenda`).
 """
 
 import asyncio
-from collections import deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from random import Random
 
@@ -22,6 +23,7 @@ from runner.core.faults import Cause as FaultCause
 from runner.core.faults import Fault
 from runner.core.model import Job, JobState
 from runner.core.points import Reach
+from runner.core.waits import closure_of
 from runner.store.claim import Want
 from runner.store.leases import Enlisted
 from runner.store.store import Store
@@ -31,6 +33,7 @@ from runner.work.carried import Assignment, Carried, carry
 from runner.work.durable import Durable
 from runner.work.lease import Lease
 from runner.work.policy import WorkPolicy
+from runner.work.ready import LaneKey, Ready, lane_of
 from runner.work.worker import make_run, take_step, take_up
 
 PREFETCH = 200
@@ -106,7 +109,9 @@ class Pool:
         self._ceiling = Ceiling(c=float(START_IN_FLIGHT))
         self.ceiling = self._ceiling.limit(policy.concurrency)
         self._run_s = 0.0
-        self._ready: deque[Carried] = deque()
+        self._ready = Ready({a.batch.id: a.batch.weight for a in assignments})
+        self._lanes: dict[int, list[int]] = {}
+        self._dry: dict[LaneKey, float] = {}
         self._idle: list[asyncio.Future[Carried]] = []
         self._creators = 0
         self._creating = 0
@@ -116,6 +121,7 @@ class Pool:
         self._worker = ""
         self._missed: set[int] = set()
         self._told: set[int] = set()
+        self._told_wait_s = 0.0
         self._seen_jobs = 0
 
     # The life of the pool
@@ -238,7 +244,7 @@ class Pool:
     # Crews
 
     def _make_ready(self, carried: Carried) -> None:
-        self._ready.append(carried)
+        self._ready.add(carried)
         self._hand_over()
 
     def _hand_over(self) -> None:
@@ -257,7 +263,7 @@ class Pool:
             self._idle.pop().set_result(self._pop_ready())
 
     def _pop_ready(self) -> Carried:
-        carried = self._ready.popleft()
+        carried = self._ready.pop()
         self._take_flight(carried)
         if len(self._ready) <= PREFETCH // 4:
             self._wake.set()
@@ -303,11 +309,13 @@ class Pool:
         if not carried.in_flight:
             carried.in_flight = True
             self.flight += 1
+            self._ready.flying[lane_of(carried)] += 1
 
     def _leave_flight(self, carried: Carried) -> None:
         if carried.in_flight:
             carried.in_flight = False
             self.flight -= 1
+            self._ready.flying[lane_of(carried)] -= 1
             self._hand_over()
 
     def _gone(self, carried: Carried) -> None:
@@ -384,6 +392,7 @@ class Pool:
                 if self._loop.time() >= upkeep_at:
                     await self._take_over()
                     await self._hear_wishes()
+                    await self._see_lanes()
                     upkeep_at = self._loop.time() + UPKEEP_S
                 got = await self._claim()
             except LeaseLost:
@@ -416,12 +425,46 @@ class Pool:
         ids = self._batch_ids()
         if room <= 0 or not ids:
             return 0
-        weights = {i: self.assignments[i].batch.weight for i in ids}
-        total = sum(weights.values())
-        wants = [Want(i, None, max(1, room * weights[i] // total)) for i in ids]
+        wants = self._wants(ids, room)
         jobs = await self._durable.ask(lambda: self.store.claim(self._worker, wants))
         self._take_up(jobs)
+        self._note_dry(wants, jobs)
         return len(jobs)
+
+    def _wants(self, ids: Sequence[int], room: int) -> list[Want]:
+        """Share the room among batches by weight, and among the lanes of each evenly.
+
+        A lane that had nothing just now is not asked again for a moment, and leaves its part to
+        the others of its batch.
+        """
+        now = self._loop.time()
+        total = sum(self.assignments[i].batch.weight for i in ids)
+        wants: list[Want] = []
+        for batch_id in ids:
+            part = max(1, room * self.assignments[batch_id].batch.weight // total)
+            lanes = self._lanes.get(batch_id, [])
+            if len(lanes) < 2:
+                wants.append(Want(batch_id, None, part))
+                continue
+            wet = [lane for lane in lanes if self._dry.get((batch_id, lane), 0.0) <= now]
+            each = max(1, part // max(1, len(wet)))
+            for lane in wet:
+                limit = each - self._ready.waits_in(batch_id, lane)
+                if limit > 0:
+                    wants.append(Want(batch_id, lane, limit))
+        return wants
+
+    def _note_dry(self, wants: Sequence[Want], jobs: Sequence[Job]) -> None:
+        got = Counter((job.batch_id, job.lane) for job in jobs)
+        until = self._loop.time() + IDLE_S
+        for want in wants:
+            if want.lane is not None and got[want.batch_id, want.lane] < want.limit:
+                self._dry[want.batch_id, want.lane] = until
+
+    async def _see_lanes(self) -> None:
+        for batch_id in self._batch_ids():
+            verb = partial(self.store.lanes, batch_id)
+            self._lanes[batch_id] = await self._durable.ask(verb)
 
     def _take_up(self, jobs: Sequence[Job]) -> None:
         if self._bench is None:
@@ -465,6 +508,26 @@ class Pool:
             carried.cancel_asked = True
             if carried.state is JobState.RUNNING and not carried.cancel_sent:
                 self._bench.agenda.add(carried, Step.CANCEL, 0)
+
+    def _see_long_waits(self) -> None:
+        """Tell of a gate that stays shut for long; end where waiting in a process is pointless.
+
+        The gate is stored, so another's refusal and that of an earlier command are seen here too.
+        """
+        for assignment in self.assignments.values():
+            wait_s = assignment.creates.shut_for_s
+            closure = closure_of(wait_s)
+            if not closure.long or assignment.halted:
+                continue
+            opens_s = self._wall_s() + closure.seconds
+            opens = datetime.fromtimestamp(opens_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
+            if closure.pointless:
+                asked = "an absurd time" if closure.absurd else f"{wait_s / 60:.0f} min"
+                why = f"the server's limit asks to wait for {asked}"
+                self._halt(assignment, Trip(why, f"run the same command again after {opens}"))
+            elif opens_s > self._told_wait_s + 1:
+                self._told_wait_s = opens_s
+                self._warn(f"the server's limit asks to wait: no create is sent before {opens}")
 
     async def _all_at_rest(self) -> bool:
         if self._feeding() or self.policy.forever:

@@ -1,0 +1,1 @@
+"""What Runner costs, measured on this machine beside loops that keep nothing: see README.md."""
