@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
-from benchmarks.measure import Options, Table
+from benchmarks.measure import DASH, Options, Table
 
 NAMES = ("start", "polls", "queue", "claim", "export", "throughput", "limits", "flight")
 
@@ -54,7 +54,7 @@ def _machine(quick: bool) -> str:  # noqa: FBT001 - one word of one line
     return (
         f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python"
         f" {platform.python_version()}, SQLite {sqlite3.sqlite_version}{sizes}."
-        " Median [min–max] of interleaved rounds; ratios are medians of each round's.\n"
+        f" Median [min{DASH}max] of interleaved rounds; ratios are medians of each round's.\n"
     )
 
 

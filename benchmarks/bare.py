@@ -144,8 +144,7 @@ def dump(database: str, out: str) -> None:
     """Write every run object as it stands in the database, a line each: no more than that."""
     connection = sqlite3.connect(database)
     with Path(out).open("wb") as file:
-        for (run,) in connection.execute("SELECT run FROM outcome"):
-            file.write(run + b"\n")
+        file.writelines(run + b"\n" for (run,) in connection.execute("SELECT run FROM outcome"))
     connection.close()
 
 

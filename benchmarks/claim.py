@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 
 from benchmarks.filled import queued, record, settles, started
-from benchmarks.measure import Options, Table, interleaved, ratio, shown
+from benchmarks.measure import TIMES, Options, Table, interleaved, ratio, shown
 from runner.core.batch import Batch
 from runner.store.claim import Want
 from runner.store.store import Store
@@ -46,7 +46,13 @@ def run(options: Options) -> Table:
         one.store.close()
     table = Table(
         "Claim and settle",
-        ("jobs queued", "claim of 100, ms", "× the first", "settle of 100, ms", "× the first"),
+        (
+            "jobs queued",
+            "claim of 100, ms",
+            f"{TIMES} the first",
+            "settle of 100, ms",
+            f"{TIMES} the first",
+        ),
         note="Through the store's own interface, on SQLite with synchronous=FULL, commits included.",
     )
     base = taken[f"{sizes[0]:,}"]

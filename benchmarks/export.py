@@ -4,7 +4,17 @@ import sys
 from collections.abc import Callable
 
 from benchmarks.filled import at_rest
-from benchmarks.measure import Options, Spent, Table, interleaved, ratio, runner, shown, spend
+from benchmarks.measure import (
+    TIMES,
+    Options,
+    Spent,
+    Table,
+    interleaved,
+    ratio,
+    runner,
+    shown,
+    spend,
+)
 
 BARE = "bare sqlite3, run objects alone"
 
@@ -31,7 +41,7 @@ def run(options: Options) -> Table:
     rates = {name: [rows / one.wall_s for one in got] for name, got in taken.items()}
     table = Table(
         f"Export: {rows:,} rows",
-        ("way", "rows/s", "CPU µs/row", "× bare sqlite3", "peak MiB"),
+        ("way", "rows/s", "CPU µs/row", f"{TIMES} bare sqlite3", "peak MiB"),
         note="Whole processes, start-up included.",
     )
     for name, got in taken.items():

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchmarks.manifests import write
-from benchmarks.measure import Options, Table, interleaved, ratio, runner, shown, spend
+from benchmarks.measure import DASH, TIMES, Options, Table, interleaved, ratio, runner, shown, spend
 from benchmarks.servers import Server
 
 SHORT_S = 0.2
@@ -46,12 +46,12 @@ def run(options: Options) -> Table:
     base = [one.peak_mib for one in taken[f"{FEW:,}"]]
     table = Table(
         f"In flight: {jobs:,} jobs",
-        ("ceiling", "in flight at most", "peak MiB", "× the first", "KiB a run more"),
+        ("ceiling", "in flight at most", "peak MiB", f"{TIMES} the first", "KiB a run more"),
         note="In flight by the server's count: runs that it had not yet told to be over.",
     )
     for name, got in taken.items():
         most, peak = [one.most for one in got], [one.peak_mib for one in got]
         more = [1024 * (p - b) / m for p, b, m in zip(peak, base, most, strict=True)]
-        each = shown(more, ",.1f") if name != f"{FEW:,}" else "–"
+        each = shown(more, ",.1f") if name != f"{FEW:,}" else DASH
         table.rows.append((name, shown(most), shown(peak), ratio(peak, base), each))
     return table

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchmarks.manifests import write
-from benchmarks.measure import Options, Table, interleaved, ratio, runner, shown, spend
+from benchmarks.measure import TIMES, Options, Table, interleaved, ratio, runner, shown, spend
 from benchmarks.servers import Server
 
 
@@ -54,7 +54,7 @@ def run(options: Options) -> Table:
     taken = interleaved(ways, options.runs)
     table = Table(
         f"Limits: {jobs:,} jobs, {limit} creates in any {window_s} s",
-        ("way", "use of the limit", "429s", "use × the cookbook's"),
+        ("way", "use of the limit", "429s", f"use {TIMES} the cookbook's"),
         note="Use: (creates admitted - 1) / (last - first) / (limit / window), by the server's clock.",
     )
     base = [one.use for one in next(iter(taken.values()))]

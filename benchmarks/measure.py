@@ -8,8 +8,6 @@ import os
 import statistics
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +16,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parent.parent
+TIMES = "\N{MULTIPLICATION SIGN}"
+DASH = "\N{EN DASH}"
 LIMIT_S = 3600.0
 """After this a child is killed: a benchmark that hangs must end."""
 
@@ -82,32 +82,30 @@ def environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": path, "NO_COLOR": "1"}
 
 
-def spend(command: Sequence[object], folder: Path, *, expected: int = 0) -> Spent:
-    """Run a command to its end in `folder` and return what it took; RuntimeError if it failed."""
-    with (folder / "child.out").open("w+b") as out, (folder / "child.err").open("w+b") as err:
-        began = time.perf_counter()
-        child = subprocess.Popen(
-            [str(word) for word in command],
+def spend(command: Sequence[object], folder: Path) -> Spent:
+    """Run a command to its end in `folder` and return what it took; RuntimeError if it failed.
+
+    What it wrote to stdout is in the folder's `child.out`.
+    """
+    figures = folder / "child.figures"
+    launch = [sys.executable, "-I", "-S", str(ROOT / "benchmarks" / "launch.py"), str(figures)]
+    with (folder / "child.out").open("wb") as out, (folder / "child.err").open("w+b") as err:
+        done = subprocess.run(
+            [*launch, *map(str, command)],
             cwd=folder,
             env=environment(),
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
+            timeout=LIMIT_S,
+            check=False,
         )
-        timer = threading.Timer(LIMIT_S, child.kill)
-        timer.start()
-        try:
-            _, status, usage = os.wait4(child.pid, 0)
-        finally:
-            timer.cancel()
-        wall_s = time.perf_counter() - began
-        child.returncode = os.waitstatus_to_exitcode(status)
         err.seek(0)
         said = err.read().decode("utf-8", "replace")
-    if child.returncode != expected:
-        raise RuntimeError(f"{' '.join(map(str, command))}: exit {child.returncode}: {said[-500:]}")
-    unit = 1024 * 1024 if sys.platform == "darwin" else 1024
-    return Spent(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / unit)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(map(str, command))}: exit {done.returncode}: {said[-500:]}")
+    wall_s, cpu_s, peak = map(float, figures.read_text("utf-8").split())
+    return Spent(wall_s, cpu_s, peak / (1024 * 1024 if sys.platform == "darwin" else 1024))
 
 
 def runner(*words: object) -> list[object]:
@@ -126,14 +124,14 @@ def interleaved(ways: Mapping[str, Callable[[], T]], runs: int) -> dict[str, lis
 
 
 def shown(figures: Sequence[float], form: str = ",.0f") -> str:
-    """Return "median [min–max]"; a single figure alone."""
+    """Return the median and, in brackets, least and greatest; a single figure alone."""
     middle = format(statistics.median(figures), form)
     if len(figures) == 1:
         return middle
-    return f"{middle} [{min(figures):{form}}–{max(figures):{form}}]"
+    return f"{middle} [{min(figures):{form}}{DASH}{max(figures):{form}}]"
 
 
 def ratio(figures: Sequence[float], baseline: Sequence[float], form: str = ".2f") -> str:
-    """Return the median of the ratios of each round; "–" where the baseline shows nothing."""
+    """Return the median of the ratios of each round; a dash where the baseline is 0."""
     pairs = [a / b for a, b in zip(figures, baseline, strict=True) if b]
-    return format(statistics.median(pairs), form) if pairs else "–"
+    return format(statistics.median(pairs), form) if pairs else DASH

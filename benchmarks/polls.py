@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from random import Random
 
-from benchmarks.measure import Options, Table, ratio, shown
+from benchmarks.measure import TIMES, Options, Table, ratio, shown
 from runner.core.following import next_age, plan
 from runner.work.pace import Pace
 
@@ -34,7 +34,14 @@ def run(options: Options) -> Table:
     runs = options.size(1_000, 300)
     table = Table(
         f"Polls: {runs:,} runs, median {MEDIAN_S:g} s, log-normal",
-        ("spread", "way", "polls a run", "× the SDK's", "mean of delay / duration", "of the whole"),
+        (
+            "spread",
+            "way",
+            "polls a run",
+            f"{TIMES} the SDK's",
+            "mean of delay / duration",
+            "of the whole",
+        ),
         note=(
             "Learned: from the first run of the batch on, scouts included, as `runner run` does it."
             " Known: the schedule made of 500 durations of the same kind, tried on others: what"

@@ -3,7 +3,17 @@
 import sys
 
 from benchmarks.manifests import write
-from benchmarks.measure import Options, Spent, Table, interleaved, ratio, runner, shown, spend
+from benchmarks.measure import (
+    TIMES,
+    Options,
+    Spent,
+    Table,
+    interleaved,
+    ratio,
+    runner,
+    shown,
+    spend,
+)
 
 
 def run(options: Options) -> Table:
@@ -30,7 +40,7 @@ def run(options: Options) -> Table:
     rates = {name: [sizes[name] / one.wall_s for one in got] for name, got in taken.items()}
     table = Table(
         "Queueing",
-        ("way", "lines", "lines/s", "CPU µs/line", "× bare sqlite3", "peak MiB"),
+        ("way", "lines", "lines/s", "CPU µs/line", f"{TIMES} bare sqlite3", "peak MiB"),
         note="Whole processes, start-up included. Flat memory: the two peaks of Runner are alike.",
     )
     for name, got in taken.items():

@@ -3,7 +3,7 @@
 import sys
 
 from benchmarks.filled import queued
-from benchmarks.measure import Options, Table, interleaved, ratio, runner, shown, spend
+from benchmarks.measure import TIMES, Options, Table, interleaved, ratio, runner, shown, spend
 
 BARE = "python -c pass"
 
@@ -21,12 +21,14 @@ def run(options: Options) -> Table:
         name: lambda command=command: spend(command, options.folder)
         for name, command in commands.items()
     }
+    for way in ways.values():
+        way()  # compiles what was not yet compiled
     # Starts are short and their noise is large: five times the rounds.
     taken = interleaved(ways, options.runs * options.size(5, 1))
     base = [one.cpu_s for one in taken[BARE]]
     table = Table(
         "Start",
-        ("command", "CPU ms", "× bare Python", "wall ms", "peak MiB"),
+        ("command", "CPU ms", f"{TIMES} bare Python", "wall ms", "peak MiB"),
     )
     for name, got in taken.items():
         cpu = [one.cpu_s for one in got]

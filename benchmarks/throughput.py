@@ -6,7 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.manifests import write
-from benchmarks.measure import Options, Spent, Table, interleaved, ratio, runner, shown, spend
+from benchmarks.measure import (
+    TIMES,
+    Options,
+    Spent,
+    Table,
+    interleaved,
+    ratio,
+    runner,
+    shown,
+    spend,
+)
 from benchmarks.servers import Server
 
 CONCURRENCY = 100
@@ -47,9 +57,9 @@ def run(options: Options) -> Table:
             "jobs",
             "jobs/s",
             "CPU µs/job",
-            "× bare aiohttp",
-            "× bare httpx",
-            "× SDK",
+            f"{TIMES} bare aiohttp",
+            f"{TIMES} bare httpx",
+            f"{TIMES} SDK",
             "peak MiB",
         ),
         note=(

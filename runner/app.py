@@ -35,6 +35,7 @@ from runner.core.outcome import Outcome
 from runner.core.points import Reach, pass_by
 from runner.core.progress import BudgetUse, Progress
 from runner.core.retry import RetryPolicy
+from runner.core.tokens import too_big
 from runner.core.view import Pulse, View, left_s
 from runner.dialects.dialect import Dialect, Tag
 from runner.dialects.named import named
@@ -69,6 +70,7 @@ from runner.work.queueing import (
     queue_manifest,
 )
 from runner.work.signals import interrupts
+from runner.work.token_gate import guessed_tokens
 from runner.work.tools import load_tools
 
 SIMULATED = "simulate:"
@@ -241,7 +243,13 @@ class Runner:
         threads: set[int] = set()
         lanes: dict[str, int] = {}
 
+        path = ""
+
         def seen(spec: JobSpec) -> None:
+            if self.settings.tpm is not None:
+                big = larger_than_budget(spec.body, self.settings.tpm, self.settings.window)
+                if big:
+                    tell(f"{path}:{spec.line}: tokens: {big} (it goes alone)")
             if spec.thread_id is not None and len(threads) < 1_000_000:
                 threads.add(hash(spec.thread_id))
             if spec.lane in lanes or len(lanes) < 1000:
@@ -915,6 +923,15 @@ def use_of(row: BudgetRow) -> BudgetUse:
 def resends(on_doubt: str | None, proofs: Proofs) -> bool:
     """Whether a doubt that no look can settle is sent again: asked for, or nothing can be left."""
     return on_doubt == "resend" or (on_doubt is None and proofs.stateless)
+
+
+def larger_than_budget(body: bytes, tpm: float, window_s: float | None) -> str:
+    """Return what to say of a job that is larger than the whole tokens budget, or ""."""
+    limit = tpm * (window_s or 60.0) / 60
+    guess = guessed_tokens(body, ())
+    if not too_big(guess, limit):
+        return ""
+    return f"about {guess:,.0f}, more than the {limit:,.0f} that --tpm allows in a window"
 
 
 def account_of(base_url: str, key: str) -> str:

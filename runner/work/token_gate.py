@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from random import Random
 
 import msgspec
@@ -17,6 +18,15 @@ HISTORY = 200
 class _Caps(msgspec.Struct):
     max_prompt_tokens: int | None = None
     max_completion_tokens: int | None = None
+
+
+def guessed_tokens(body: bytes, history: Sequence[int]) -> float:
+    """Return the tokens that a create with this body is likely to use."""
+    try:
+        caps = msgspec.json.decode(body, type=_Caps)
+    except msgspec.MsgspecError:
+        caps = _Caps()
+    return estimate(len(body), history, caps.max_prompt_tokens, caps.max_completion_tokens)
 
 
 class TokenGate:
@@ -36,16 +46,7 @@ class TokenGate:
 
     def estimate(self, job: Job) -> float:
         """Return the tokens to reserve for a job, at most a whole window's."""
-        try:
-            caps = msgspec.json.decode(job.body, type=_Caps)
-        except msgspec.MsgspecError:
-            caps = _Caps()
-        guess = estimate(
-            len(job.body),
-            tuple(self._history.get(job.lane, ())),
-            caps.max_prompt_tokens,
-            caps.max_completion_tokens,
-        )
+        guess = guessed_tokens(job.body, tuple(self._history.get(job.lane, ())))
         return alone(guess, self.limit)
 
     async def permit(self, tokens: float) -> float:
