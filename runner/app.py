@@ -46,7 +46,7 @@ from runner.http.proxies import Proxies
 from runner.http.route import check_base_url
 from runner.http.sender import Sender
 from runner.manifest.reader import Check
-from runner.manifest.sources import STANDARD_INPUT, batch_name
+from runner.manifest.sources import STANDARD_INPUT, batch_name, identity
 from runner.simulator.started import StartedSimulator
 from runner.store.budgets import BudgetRow
 from runner.store.cancel import Cancelled
@@ -272,8 +272,11 @@ class Runner:
             return ""
 
     def begin(self, paths: Sequence[str]) -> Batch:
-        """Make or find the batch for these manifests."""
+        """Make or find the batch for these manifests; nothing is made where one is not there."""
         name = self.batch_named(paths)
+        for path in paths:
+            if path != STANDARD_INPUT:
+                identity(path)
         known = self.store.batch(name)
         dialect = self.dialect(
             known.dialect if known and not self.settings.given("dialect") else None
@@ -374,6 +377,9 @@ class Runner:
         """Queue, work and export; the same call again resumes and redoes nothing."""
         if out is not None:
             check_target(out)
+        self._patient = True
+        # Opened before a simulator is started for nothing.
+        _ = self.store
         with self._serving():
             batch = self.begin(paths)
             done = self._loop([batch], paths, stdin, out)

@@ -393,6 +393,7 @@ class Pool:
                     await self._take_over()
                     await self._hear_wishes()
                     await self._see_lanes()
+                    self._see_long_waits()
                     upkeep_at = self._loop.time() + UPKEEP_S
                 got = await self._claim()
             except LeaseLost:

@@ -1,0 +1,140 @@
+"""Others at the same database, and no room for it: waited for, or ended in one line."""
+
+import io
+import sqlite3
+import threading
+from collections.abc import Callable
+
+from behaviour.stage import Stage, most_in_a_window
+
+from runner.app import Runner
+from runner.core.view import View
+
+LIMIT_S = 20.0
+
+
+def holding(stage: Stage, begin: threading.Event, until: Callable[[], bool]) -> threading.Thread:
+    """Hold the database's write lock from `begin` until something has come about."""
+
+    def hold() -> None:
+        begin.wait(LIMIT_S)
+        connection = sqlite3.connect(stage.folder / "r.db", timeout=LIMIT_S, isolation_level=None)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            pause = threading.Event()
+            for _ in range(int(LIMIT_S / 0.05)):
+                if until():
+                    break
+                pause.wait(0.05)
+            connection.execute("ROLLBACK")
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    return thread
+
+
+def test_a_lock_of_another_program_stops_creates_and_neither_polls_nor_the_limit(
+    stage: Stage,
+) -> None:
+    begin = threading.Event()
+    counts: list[tuple[int, int]] = []
+
+    def see(_runner: Runner, view: View) -> None:
+        if view.progress.at_rest >= 3:
+            begin.set()
+
+    def polled_on() -> bool:
+        counts.append((stage.seen("reads"), stage.seen("create_requests")))
+        # What was durable before the lock may still be sent; after that only reads come.
+        return len(counts) > 20 and counts[-1][0] > counts[10][0]
+
+    holder = holding(stage, begin, polled_on)
+    lines = [*stage.lines(6, "slow", fate="slow:3"), *stage.lines(40)]
+    carried = stage.run(lines, see, rpm=1200.0, window=1.0, lease=30.0)
+    holder.join()
+    assert carried.exit_code == 0, stage.warnings
+    stage.check_once_each(46)
+    reads, creates = zip(*counts, strict=True)
+    assert reads[-1] > reads[10]
+    assert creates[-1] == creates[10] < 46
+    assert not any("database is locked" in line for line in stage.warnings)
+    times = [at for at, _ in stage.arrivals()]
+    assert most_in_a_window(times, 1.0) <= 20 * 1.25
+
+
+def test_reading_queueing_and_exporting_beside_the_work_meet_no_lock(stage: Stage) -> None:
+    over = threading.Event()
+    troubles: list[BaseException] = []
+    turns = {"read": 0, "queued": 0}
+
+    def guarded(work: Callable[[], None]) -> threading.Thread:
+        def run() -> None:
+            try:
+                work()
+            except BaseException as error:  # noqa: BLE001 - any of them is told by the test
+                troubles.append(error)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        return thread
+
+    def read() -> None:
+        while not over.is_set():
+            with stage.runner() as runner:
+                if any(p.batch == "m" for p in runner.status()):
+                    runner.export("m", str(stage.folder / "beside.jsonl"))
+                    turns["read"] += 1
+
+    def queue() -> None:
+        path = stage.manifest(stage.lines(5000, "more"), "more.jsonl")
+        with stage.runner() as runner:
+            turns["queued"] = runner.queue([path], io.BytesIO()).new
+
+    # The database is there before the others come: who makes it has it alone for a moment.
+    with stage.runner() as runner:
+        runner.queue([stage.manifest(stage.lines(150))], io.BytesIO())
+    beside = [guarded(read), guarded(queue)]
+    try:
+        carried = stage.run()
+    finally:
+        beside[1].join()
+        over.set()
+        beside[0].join()
+    assert troubles == []
+    assert carried.exit_code == 0, stage.warnings
+    assert turns["read"] > 0
+    assert turns["queued"] == 5000
+    assert not any("locked" in line for line in stage.warnings)
+    stage.check_once_each(150)
+
+
+def test_a_full_disk_ends_with_3_and_no_answered_create_is_lost(stage: Stage) -> None:
+    lines = stage.lines(60)
+    for line in lines:
+        line["instructions"] = "word " * 200
+    full: list[int] = []
+
+    def see(runner: Runner, view: View) -> None:
+        if view.progress.at_rest >= 10 and not full:
+            pages = runner.store._read(
+                lambda c: c.exec_driver_sql("PRAGMA page_count").scalar_one()
+            )
+            full.append(int(pages))
+            # SQLite's own bound stands for the disk's: the same error at the same places.
+            runner.store.ask(
+                lambda: runner.store._write(
+                    lambda c: c.exec_driver_sql(f"PRAGMA max_page_count = {full[0] + 4}").all()
+                ),
+                lambda _end: None,
+            )
+
+    carried = stage.run(lines, see, concurrency=4)
+    assert full
+    assert carried.exit_code == 3
+    assert "disk full" in carried.ending.stopped
+    assert "\n" not in carried.ending.stopped
+    again = stage.run()
+    assert again.exit_code == 0, stage.warnings
+    stage.check_once_each(60)
