@@ -28,6 +28,8 @@ def main() -> None:
     unknown = [name for name in said.names if name not in NAMES]
     if unknown:
         parser.error(f"{unknown[0]!r} is not known; use {', '.join(NAMES)}")
+    if said.runs < 0:
+        parser.error(f"{said.runs} rounds cannot be run; give 1 or more")
     parts = [_machine(said.quick)]
     print(parts[0], flush=True)
     for name in said.names or NAMES:

@@ -55,7 +55,10 @@ def run(options: Options) -> Table:
     table = Table(
         f"Limits: {jobs:,} jobs, {limit} creates in any {window_s} s",
         ("way", "use of the limit", "429s", f"use {TIMES} the cookbook's"),
-        note="Use: (creates admitted - 1) / (last - first) / (limit / window), by the server's clock.",
+        note=(
+            "Use: (creates admitted - 1) / (last - first) / (limit / window), by the server's clock."
+            " A bucket that starts full shows more than 1 over a short batch: its burst."
+        ),
     )
     base = [one.use for one in next(iter(taken.values()))]
     for name, got in taken.items():

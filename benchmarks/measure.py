@@ -21,7 +21,15 @@ DASH = "\N{EN DASH}"
 LIMIT_S = 3600.0
 """After this a child is killed: a benchmark that hangs must end."""
 
-KEPT_OUT = ("RUNNER_", "OPENAI_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+KEPT_OUT = (
+    "RUNNER_",
+    "OPENAI_",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "PYTHONDONTWRITEBYTECODE",  # each start would compile anew what it imports
+    "PYTHONUNBUFFERED",
+)
 """Variables that would change what is measured, or send it through a proxy."""
 
 

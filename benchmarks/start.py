@@ -1,6 +1,7 @@
 """What it costs to start: CPU and wall of the commands that people wait for."""
 
 import sys
+from functools import partial
 
 from benchmarks.filled import queued
 from benchmarks.measure import TIMES, Options, Table, interleaved, ratio, runner, shown, spend
@@ -17,10 +18,7 @@ def run(options: Options) -> Table:
         "runner --help": runner("--help"),
         "runner status": runner("status", "--db", database),
     }
-    ways = {
-        name: lambda command=command: spend(command, options.folder)
-        for name, command in commands.items()
-    }
+    ways = {name: partial(spend, command, options.folder) for name, command in commands.items()}
     for way in ways.values():
         way()  # compiles what was not yet compiled
     # Starts are short and their noise is large: five times the rounds.

@@ -5,9 +5,11 @@ import sqlite3
 import threading
 from collections.abc import Callable
 
+import pytest
 from behaviour.stage import Stage, most_in_a_window
 
 from runner.app import Runner
+from runner.core.errors import Stopped
 from runner.core.view import View
 
 LIMIT_S = 20.0
@@ -35,33 +37,34 @@ def holding(stage: Stage, begin: threading.Event, until: Callable[[], bool]) -> 
     return thread
 
 
-def test_a_lock_of_another_program_stops_creates_and_neither_polls_nor_the_limit(
+def test_a_lock_of_another_program_stops_creates_and_not_the_loop_nor_the_limit(
     stage: Stage,
 ) -> None:
     begin = threading.Event()
-    counts: list[tuple[int, int]] = []
+    creates: list[int] = []
+    views: list[int] = []
 
     def see(_runner: Runner, view: View) -> None:
         if view.progress.at_rest >= 3:
             begin.set()
 
-    def polled_on() -> bool:
-        counts.append((stage.seen("reads"), stage.seen("create_requests")))
-        # What was durable before the lock may still be sent; after that only reads come.
-        return len(counts) > 20 and counts[-1][0] > counts[10][0]
+    def lived_on() -> bool:
+        creates.append(stage.seen("create_requests"))
+        views.append(len(stage.views))
+        return len(views) > 20 and views[-1] > views[0] + 10
 
-    holder = holding(stage, begin, polled_on)
-    lines = [*stage.lines(6, "slow", fate="slow:3"), *stage.lines(40)]
-    carried = stage.run(lines, see, rpm=1200.0, window=1.0, lease=30.0)
+    holder = holding(stage, begin, lived_on)
+    carried = stage.run(stage.lines(50), see, rpm=1200.0, window=1.0)
     holder.join()
     assert carried.exit_code == 0, stage.warnings
-    stage.check_once_each(46)
-    reads, creates = zip(*counts, strict=True)
-    assert reads[-1] > reads[10]
-    assert creates[-1] == creates[10] < 46
+    stage.check_once_each(50)
+    assert views[-1] > views[0] + 10
+    # What was durable before the lock may still be sent; then no intent is, so nothing is.
+    assert creates[10] == creates[-1] < 50
     assert not any("database is locked" in line for line in stage.warnings)
-    times = [at for at, _ in stage.arrivals()]
-    assert most_in_a_window(times, 1.0) <= 20 * 1.25
+    # Permits in hand when the lock came are used late; the slots missed since are never caught up,
+    # else another twenty would come at once.
+    assert most_in_a_window([at for at, _ in stage.arrivals()], 1.0) <= 20 * 1.6
 
 
 def test_reading_queueing_and_exporting_beside_the_work_meet_no_lock(stage: Stage) -> None:
@@ -130,11 +133,14 @@ def test_a_full_disk_ends_with_3_and_no_answered_create_is_lost(stage: Stage) ->
                 lambda _end: None,
             )
 
-    carried = stage.run(lines, see, concurrency=4)
+    with pytest.raises(Stopped, match="disk full; free some space") as stopped:
+        stage.run(lines, see, concurrency=4)
     assert full
-    assert carried.exit_code == 3
-    assert "disk full" in carried.ending.stopped
-    assert "\n" not in carried.ending.stopped
+    assert stopped.value.exit_code == 3
+    assert "\n" not in str(stopped.value)
+    assert not (stage.folder / "o.jsonl").exists()
+    made = len(stage.runs())
     again = stage.run()
     assert again.exit_code == 0, stage.warnings
+    assert 10 <= made < 60
     stage.check_once_each(60)

@@ -11,27 +11,27 @@ CHILD = Path(__file__).parents[1] / "crash" / "child.py"
 
 
 def test_runs_longer_than_a_lease_change_no_hands(stage: Stage) -> None:
-    lease_s = 1.5
-    manifest = stage.manifest(stage.lines(12, fate=f"slow:{2 * lease_s}"))
-    # Each must leave some for the other, or only one of them works.
-    more = json.dumps({"doubt_wait": 1.0, "stale_wait": 0.5, "lease": lease_s, "concurrency": 6})
-    out = str(stage.folder / "child.jsonl")
+    lease_s, slow = 1.0, "slow:2.2"
+    # A batch each, so that both hold jobs the whole time; each sees the other's lease.
+    theirs = stage.manifest(stage.lines(6, "theirs", fate=slow), "theirs.jsonl")
+    waits = {"doubt_wait": 1.0, "stale_wait": 0.5, "lease": lease_s}
+    out = stage.folder / "theirs.out.jsonl"
+    words = ["-", "1", str(stage.folder / "r.db"), str(out), stage.server.url, theirs]
     child = subprocess.Popen(
-        [sys.executable, str(CHILD), "-", "1", str(stage.folder / "r.db"), out]
-        + [stage.server.url, manifest, more],
+        [sys.executable, str(CHILD), *words, json.dumps(waits)],
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     )
     try:
-        carried = stage.run(
-            stage.lines(12, fate=f"slow:{2 * lease_s}"), lease=lease_s, concurrency=6
-        )
+        ours = stage.run(stage.lines(6, "ours", fate=slow), lease=lease_s)
         _, said = child.communicate(timeout=60)
     finally:
         child.kill()
-    assert (carried.exit_code, child.returncode) == (0, 0), (stage.warnings, said)
-    stage.check_once_each(12)
-    assert stage.seen("create_requests") == 12
-    assert {row["attempts"] for row in stage.rows()} == {1}
-    assert "taken over" not in said + " ".join(stage.warnings)
+    told = said + " ".join(stage.warnings)
+    assert (ours.exit_code, child.returncode) == (0, 0), told
+    assert "taken over" not in told
+    assert stage.seen("create_requests") == len(stage.runs()) == 12
+    rows = [*stage.rows(), *map(json.loads, out.read_text("utf-8").splitlines())]
+    assert {row["attempts"] for row in rows} == {1}
+    assert {row["run_id"] for row in rows} == set(stage.runs())
