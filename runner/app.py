@@ -769,6 +769,8 @@ class Runner:
         key = None if batch.base_url == SIMULATED else secret(self.settings, dialect.key_variables)
         sender = self._sender(dialect, base, key.reveal() if key else None)
         stack.push_async_callback(sender.aclose)
+        if self.settings.look_first:
+            batch = replace(batch, look_first=True)
         proofs = batch.proofs or dialect.proofs
         account = account_of(batch.base_url, key.reveal() if key else "")
         return Assignment(
