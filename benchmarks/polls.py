@@ -129,9 +129,9 @@ def learned(durations: list[float], wanted: float, seed: int) -> Followed:
         stamped = float(round(duration))
         if age >= duration:
             seen[index] = age
-            pace.ended(age, alive, stamped, first_look=alive == 0.0)
+            pace.ended(age, alive, stamped)
             continue
-        pace.alive(age, first_look=alive == 0.0)
+        pace.alive(age)
         due = pace.next_age(age)
         heappush(events, (now + due - age, index, due, age))
     return _followed(durations, seen, polls)

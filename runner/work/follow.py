@@ -76,7 +76,7 @@ def still_active(bench: Bench, carried: Carried, run: Run, age_s: float) -> None
     policy = bench.policy
     pace = pace_of(bench, carried)
     carried.alive_s = age_s
-    pace.alive(age_s, first_look=carried.polls <= 1)
+    pace.alive(age_s)
     overdue = policy.deadline_s is not None and age_s >= policy.deadline_s
     stuck = run.expires_s == 0 and age_s >= policy.stuck_s
     if (overdue or stuck) and not carried.cancel_sent:
@@ -138,5 +138,5 @@ async def cancel(bench: Bench, carried: Carried) -> None:
 
 def _learn_end(bench: Bench, carried: Carried, run: Run, age_s: float) -> None:
     told_s = max(0.0, run.ended_s - run.created_s) if run.ended_s and run.created_s else 0.0
-    pace_of(bench, carried).ended(age_s, carried.alive_s, told_s, first_look=carried.polls <= 1)
+    pace_of(bench, carried).ended(age_s, carried.alive_s, told_s)
     bench.ended_run(carried, told_s or age_s)
