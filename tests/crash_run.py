@@ -102,7 +102,7 @@ class Scene:
         assert [row["custom_id"] for row in rows] == [f"job-{i}" for i in range(self.count)]
         ended = {row["custom_id"]: (row["status"], row["error"]) for row in rows}
         others = {n: end for i, (n, end) in enumerate(ended.items()) if end[0] != wanted(i)}
-        assert others == {}
+        assert others == {}, f"ended otherwise: {others}"
         audit = self.server.audit()
         assert audit.repeated("tag") == {}
         assert audit.repeated("case") == {}

@@ -88,6 +88,10 @@ MONEY_TEXT = re.compile(
     re.IGNORECASE,
 )
 CONCURRENCY_TEXT = re.compile(r"concurren|too many (?:active|simultaneous|parallel)", re.IGNORECASE)
+TOO_LARGE_TEXT = re.compile(
+    r"request too large|larger than the (?:token|rate) limit", re.IGNORECASE
+)
+"""A 429 that no waiting mends: the one request is above the whole limit."""
 KEY_REUSED_CODES = frozenset({"idempotency_key_conflict", "idempotency_key_reused"})
 STALLED = frozenset({504, 522, 524})
 
@@ -135,7 +139,9 @@ def classify(
     )
 
 
-def _refusal(status: int, error: ApiError, active_run: str | None) -> tuple[Cause, bool]:
+def _refusal(  # noqa: C901 - a table reads best as one
+    status: int, error: ApiError, active_run: str | None
+) -> tuple[Cause, bool]:
     """Return the cause of a non-2xx status, and whether something may have been made."""
     if active_run is not None:
         return Cause.BUSY, True
@@ -155,6 +161,8 @@ def _refusal(status: int, error: ApiError, active_run: str | None) -> tuple[Caus
         case 408 | 409:
             return Cause.SERVER, True
         case 429:
+            if TOO_LARGE_TEXT.search(error.message):
+                return Cause.REJECTED, False
             busy = CONCURRENCY_TEXT.search(error.message)
             return (Cause.CONCURRENCY if busy else Cause.RATE), False
         case 501:

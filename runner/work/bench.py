@@ -49,6 +49,7 @@ class Bench:
     ended_run: Callable[[Carried, float], None]
     overloaded: Callable[[Assignment, Fault], None]
     run_refused: Callable[[Carried, float | None], None]
+    stale: int = 0
 
     async def ask(
         self,

@@ -71,7 +71,30 @@ async def intend(bench: Bench, carried: Carried) -> Slot | None:
     carried.checked = False
     carried.wait_noted = False
     bench.take_flight(carried)
+    if is_stale(bench, assignment, slot):
+        late = Fault(Cause.UNSENT, made=False, detail="the permit had gone stale")
+        requeue(bench, carried, late, delay_s=0.0, counted=False)
+        return None
     return slot
+
+
+STALE_S = 1.0
+"""So long after its slot a create would stand in a later slot's way: the limit would be passed."""
+STALE_IN_ROW = 50
+
+
+def is_stale(bench: Bench, assignment: Assignment, slot: Slot) -> bool:
+    """Whether the intent took so long to become durable that its permit must be given up.
+
+    A database that another program held does so for once; one that is always as slow would never
+    send again, so after a row of them they go all the same.
+    """
+    limited = assignment.creates.limit is not None or assignment.creates.row.source is not None
+    if not limited or bench.now() - slot.at_s < STALE_S:
+        bench.stale = 0
+        return False
+    bench.stale += 1
+    return bench.stale <= STALE_IN_ROW
 
 
 def must_look_first(carried: Carried) -> bool:

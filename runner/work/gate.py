@@ -82,6 +82,8 @@ class Gate:
         self.window_s = window_s
         self.demand: Callable[[], int] = lambda: 0
         self.processes = 1
+        # Reads without a limit need no slots: they go on while the database is locked.
+        self.unbounded = kind == "reads" and limit is None
         self.row = Budget()
         self.given_up = 0
         self.refusals = 0
@@ -115,6 +117,8 @@ class Gate:
         """Wait for a slot; None once the gate was stopped (drain)."""
         if self._stopped:
             return None
+        if self.unbounded and self.row.source is None and self.shut_for_s == 0:
+            return Slot(self._loop.time())
         if not self._waiters:
             slot = self._take_due()
             if slot is not None:

@@ -1,6 +1,5 @@
 """Others at the same database, and no room for it: waited for, or ended in one line."""
 
-import io
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -62,5 +61,3 @@ def test_a_lock_of_another_program_stops_creates_and_neither_polls_nor_the_limit
     assert not any("database is locked" in line for line in stage.warnings)
     times = [at for at, _ in stage.arrivals()]
     assert most_in_a_window(times, 1.0) <= 20 * 1.25
-
-
