@@ -185,6 +185,8 @@ class App:
         if fault.status:
             extra = faults.timed_headers(name, settings.retry_after, self._clock())
             own = (fault.headers or JSON) + extra
+            if asked.kind == "create" and not fault.made:
+                self.audit.arrivals.append((self._clock(), fault.status))
             await self._write(send, Answer(fault.status, fault.body, own))
             return
         connection = self.connections.of(scope["client"])
