@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 @contextmanager
 def opened(settings: Settings) -> Iterator[tuple["Runner", Teller]]:
     """Give an app with these settings, which talks through the teller."""
-    from runner.app import Runner, Talk
+    from runner.app import Runner
+    from runner.composition import Talk
 
     # What is loaded now lives as long as the command; jobs come and go without cycles.
     gc.freeze()
@@ -40,7 +41,7 @@ def teller_of(settings: Settings) -> Teller:
 
 def _wall_s() -> float:
     # Loaded when it is asked: an error line needs no clock, and the app takes a second to load.
-    from runner.app import wall_s
+    from runner.composition import wall_s
 
     return wall_s()
 

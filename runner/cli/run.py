@@ -10,7 +10,8 @@ from runner.cli.options import API, QUEUE, TALK, WORK, takes
 from runner.config import Settings
 
 if TYPE_CHECKING:
-    from runner.app import Carried, Runner
+    from runner.app import Runner
+    from runner.carrying import Carried
     from runner.cli.screen import Ways
     from runner.cli.talk import Teller
 
@@ -45,9 +46,9 @@ def run(settings: Settings, manifests: Manifests, out: Out = None) -> int:
 
 def finish(runner: "Runner", teller: "Teller", carried: "Carried", ways: "Ways") -> None:
     """Say how the work ended, and show a small batch's results where they went nowhere else."""
-    from runner.app import wall_s
     from runner.cli.screen import mapping, summary
     from runner.cli.talk import GREEN, RED, YELLOW
+    from runner.composition import wall_s
 
     teller.rest()
     if ways.out is None and len(carried.batches) == 1:

@@ -18,7 +18,7 @@ from runner.core.progress import BudgetUse, Progress
 from runner.core.view import View
 
 if TYPE_CHECKING:
-    from runner.app import Carried
+    from runner.carrying import Carried
 
 UNSETTLED = frozenset({"in_doubt", "run_lost"})
 """Failures that another run does not mend: whether there was one is what must be found out."""

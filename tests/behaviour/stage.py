@@ -9,7 +9,9 @@ from pathlib import Path
 
 from simulator_process import Audited, SimulatorProcess
 
-from runner.app import Carried, Runner, Talk
+from runner.app import Runner
+from runner.carrying import Carried
+from runner.composition import Talk
 from runner.config import Value, load
 from runner.core.view import View
 
@@ -46,6 +48,7 @@ class Stage:
 
     folder: Path
     server: SimulatorProcess
+    database: str = ""
     settings: dict[str, Value] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     views: list[View] = field(default_factory=list)
@@ -54,7 +57,7 @@ class Stage:
         self.server.set(**QUIET)
         self.number = next(_stages)
         self.settings = {
-            "db": str(self.folder / "r.db"),
+            "db": self.database or str(self.folder / "r.db"),
             "base_url": self.server.url,
             "doubt_wait": 1.0,
             "stale_wait": 1.0,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.app import Carried
+from runner.carrying import Carried
 from runner.cli.screen import (
     Ways,
     as_json,

@@ -9,7 +9,8 @@ import os
 import signal
 import sys
 
-from runner.app import Runner, Talk
+from runner.app import Runner
+from runner.composition import Talk
 from runner.config import load
 from runner.core.errors import RunnerError
 from runner.core.points import Point, Reach

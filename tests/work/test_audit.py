@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from simulator_process import SimulatorProcess
 
-from runner.app import Runner, Talk
+from runner.app import Runner
+from runner.composition import Talk
 from runner.config import Value, load
 from runner.core.audit import Audited, Trouble
 

@@ -1,0 +1,219 @@
+"""The loop: batches carried to their rest by a pool, or by a fleet of processes, and shown."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.util import find_spec
+
+import anyio
+from anyio import to_thread
+
+from runner.composition import Composition, boottime, policy_of, wall_s
+from runner.config import as_variables
+from runner.core.batch import Batch, Queued
+from runner.core.errors import RunnerError
+from runner.core.model import JobState
+from runner.core.progress import Progress
+from runner.core.view import Pulse, View, left_s
+from runner.work.dead_man import dead_man, is_known
+from runner.work.pool import Ending, Pool
+from runner.work.processes import Fleet, until_orphaned
+from runner.work.queueing import Interrupted, Telling
+from runner.work.signals import interrupts
+
+
+@dataclass(frozen=True)
+class Carried:
+    """How work ended: where every batch stands, and why it stopped before the end, if it did."""
+
+    batches: tuple[Progress, ...]
+    ending: Ending
+    queued: Queued | None
+    elapsed_s: float
+    rows: int | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """0 all succeeded, 1 some ended otherwise or a line was bad, 3 stopped before the end."""
+        if self.ending.stopped or not all(p.whole for p in self.batches):
+            return 3
+        if any(p.of(JobState.FAILED, JobState.CANCELLED) for p in self.batches):
+            return 1
+        return 1 if self.queued is not None and self.queued.faulty else 0
+
+
+@dataclass
+class Feed:
+    """Jobs on their way into the queue while the pool works: `queue` runs in a thread of its own."""
+
+    batch: Batch
+    queue: Callable[[Telling], Queued]
+    open: bool = True
+    queued: Queued | None = None
+
+
+def carry(
+    parts: Composition,
+    batches: Sequence[Batch],
+    *,
+    feed: Feed | None = None,
+    forever: bool = False,
+) -> Carried:
+    """Run the loop to its end. Raises what a person caused as one `RunnerError`."""
+    uvloop = find_spec("uvloop") is not None
+    try:
+        return anyio.run(
+            partial(work_on, parts, batches, feed=feed, forever=forever),
+            backend_options={"use_uvloop": uvloop},
+        )
+    except BaseExceptionGroup as group:
+        # What a person caused is one line, however deep among the tasks it was met.
+        told, others = group.split(RunnerError)
+        if told is None or others is not None:
+            raise
+        raise first_of(told) from None
+
+
+async def work_on(
+    parts: Composition,
+    batches: Sequence[Batch],
+    *,
+    feed: Feed | None = None,
+    forever: bool = False,
+) -> Carried:
+    """Carry these batches to their rest, on a loop that runs already."""
+    began = time.monotonic()
+    async with AsyncExitStack() as stack:
+        worker = await _worker(parts, batches, feed, stack, forever=forever)
+        async with (
+            anyio.create_task_group() as group,
+            interrupts(lambda: worker.stop("interrupted"), lambda: os._exit(3)),
+        ):
+            if feed is not None:
+                group.start_soon(_feed, parts, worker, feed)
+            group.start_soon(_report, parts, worker, batches, began)
+            ending = await worker.run()
+            while feed is not None and feed.open:
+                await anyio.sleep(0.02)
+            group.cancel_scope.cancel()
+    progress = tuple(parts.store.progress(b.id) for b in batches)
+    return Carried(progress, ending, feed.queued if feed else None, time.monotonic() - began)
+
+
+async def _worker(
+    parts: Composition,
+    batches: Sequence[Batch],
+    feed: Feed | None,
+    stack: AsyncExitStack,
+    *,
+    forever: bool,
+) -> Pool | Fleet:
+    """This process's own pool, or a fleet of processes that this one only watches.
+
+    A fleet where more than one was asked for, and for `work` on a database that hosts share.
+    """
+    settings = parts.settings
+    shared = parts.store.engine_name == "postgresql" and is_known()
+    if (settings.processes or 1) > 1 or (shared and feed is None and not settings.child):
+        return _fleet(parts, batches, feed, forever=forever)
+    policy = replace(policy_of(parts.settings), forever=forever)
+    budgets = parts.budgets()
+    assignments = [parts.assignment(b, policy, budgets, stack) for b in batches]
+    pool = Pool(
+        parts.store,
+        assignments,
+        policy,
+        boottime=boottime,
+        wall_s=wall_s,
+        rng=parts.rng,
+        reach=parts.reach,
+        warn=parts.talk.warn,
+        feeding=lambda: feed is not None and feed.open,
+        dead_man=dead_man(boottime) if shared and settings.child else None,
+    )
+    group = await stack.enter_async_context(anyio.create_task_group())
+    stack.callback(group.cancel_scope.cancel)
+    group.start_soon(budgets.run)
+    if settings.child:
+        group.start_soon(_end_with_parent, pool)
+    return pool
+
+
+async def _end_with_parent(pool: Pool) -> None:
+    """Drain when the parent is gone: nobody else would ever tell this process to end."""
+    await until_orphaned()
+    pool.stop("the command that started this worker has ended")
+
+
+def _fleet(
+    parts: Composition, batches: Sequence[Batch], feed: Feed | None, *, forever: bool
+) -> Fleet:
+    settings, store = parts.settings, parts.store
+    ids = [b.id for b in batches]
+    count = settings.processes or 1
+    environ = dict(settings.environ) | as_variables(settings)
+    environ["RUNNER_PROCESSES"] = "1"
+    environ["RUNNER_QUIET"] = environ["RUNNER_CHILD"] = "1"
+    environ["RUNNER_BATCH"] = ",".join(b.name for b in batches)
+    environ["RUNNER_CONCURRENCY"] = str(max(1, settings.concurrency // count))
+    if parts.simulator is not None:
+        environ["RUNNER_SIMULATOR_URL"] = parts.simulator.url
+        environ["RUNNER_SIMULATE"] = "0"
+
+    def at_rest() -> bool:
+        feeding = feed is not None and feed.open
+        return not feeding and not forever and store.left(ids).jobs == 0
+
+    def stopped() -> str:
+        return next((p.stopped for i in ids if (p := store.progress(i, brief=True)).stopped), "")
+
+    command = [sys.executable, "-P", "-m", "runner", "work", "--forever"]
+    warn = parts.talk.warn
+    return Fleet(command, environ, count, at_rest, stopped, warn, settings.grace)
+
+
+async def _feed(parts: Composition, worker: Pool | Fleet, feed: Feed) -> None:
+    """Queue in a thread while the pool works on what is already there."""
+    telling = Telling(parts.talk.warn, queued=worker.added, stop=lambda: worker.stopping)
+    try:
+        feed.queued = await to_thread.run_sync(feed.queue, telling)
+    except Interrupted:
+        pass
+    finally:
+        feed.open = False
+        worker.poke()
+
+
+async def _report(
+    parts: Composition, worker: Pool | Fleet, batches: Sequence[Batch], began: float
+) -> None:
+    """Show where the work stands, a few times a second at most."""
+    pulses = {batch.id: Pulse() for batch in batches}
+    while True:
+        await anyio.sleep(parts.talk.every_s)
+        for batch in batches:
+            progress = await to_thread.run_sync(partial(parts.store.progress, batch.id, brief=True))
+            now = time.monotonic()
+            rate = pulses[batch.id].beat(now, progress.at_rest)
+            parts.talk.tick(
+                View(
+                    progress,
+                    worker.flight,
+                    worker.ceiling,
+                    rate,
+                    left_s(progress, rate),
+                    worker.limits(),
+                    now - began,
+                )
+            )
+
+
+def first_of(group: BaseExceptionGroup[RunnerError]) -> RunnerError:
+    """Return the first error of a group, however nested."""
+    for error in group.exceptions:
+        return first_of(error) if isinstance(error, BaseExceptionGroup) else error
+    raise AssertionError("a group without an exception")
