@@ -16,6 +16,7 @@ from runner.config import Settings, dialect_options, extra_headers, secret
 from runner.core.batch import Batch
 from runner.core.breaker import Breaker
 from runner.core.errors import UsageError
+from runner.core.lateness import raised_wait_s
 from runner.core.model import Proofs
 from runner.core.points import Reach, pass_by
 from runner.core.retry import RetryPolicy
@@ -178,7 +179,8 @@ class Composition:
             budgets.gate(account, "creates"),
             budgets.gate(account, "reads"),
             budgets.tokens(account),
-            max(policy.doubt_wait_s, batch.wait_ms / 1000),
+            raised_wait_s(policy.doubt_wait_s, batch.lateness_ms / 1000),
+            lateness_s=batch.lateness_ms / 1000,
         )
 
     def sender(self, dialect: Dialect, base: str, key: str | None) -> Sender:

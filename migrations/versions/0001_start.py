@@ -62,7 +62,6 @@ def upgrade() -> None:
         sa.Column("look_first", sa.Boolean(), nullable=False),
         sa.Column("stopped", sa.String(), nullable=False),
         sa.Column("blocked_since_ms", sa.BigInteger(), nullable=False),
-        sa.Column("wait_ms", sa.Integer(), nullable=False),
         sa.Column("lateness_ms", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("name"),

@@ -10,8 +10,8 @@ from runner.core.model import JobState, Proofs
 class Batch:
     """A named set of jobs that keeps the dialect and base URL it began with.
 
-    `uid` is chance and part of each idempotency key. `wait_ms` is the doubt wait that was raised
-    for the rest of the batch, 0 = the setting's; `lateness_ms` the greatest lateness seen.
+    `uid` is chance and part of each idempotency key. `lateness_ms` is the greatest lateness at
+    which a look found a run; it raises the doubt wait for the rest of the batch.
     `proofs` is what a probe found for the base URL, or None. `stopped` is why a breaker or a
     person stopped it last, "" otherwise.
     """
@@ -28,7 +28,6 @@ class Batch:
     queued_whole: bool = False
     look_first: bool = False
     stopped: str = ""
-    wait_ms: int = 0
     lateness_ms: int = 0
     proofs: Proofs | None = None
 

@@ -26,7 +26,6 @@ _ALL = select(
     _B.queued_whole,
     _B.look_first,
     _B.stopped,
-    _B.wait_ms,
     _B.lateness_ms,
     ORIGIN.c.proofs,
 ).join(ORIGIN, ORIGIN.c.id == _B.origin)
@@ -40,11 +39,11 @@ _NEW_ORIGIN = text(
 _NEW_BATCH = text(
     """
     INSERT INTO batch (name, uid, dialect, base_url, origin, options, weight, tag, made_ms,
-        queued_whole, look_first, stopped, blocked_since_ms, wait_ms, lateness_ms)
+        queued_whole, look_first, stopped, blocked_since_ms, lateness_ms)
     VALUES (:name, :uid, :dialect, CAST(:base_url AS VARCHAR),
         (SELECT id FROM origin WHERE base_url = CAST(:base_url AS VARCHAR)),
         :options, :weight, :tag, :made_ms,
-        FALSE, FALSE, '', 0, 0, 0)
+        FALSE, FALSE, '', 0, 0)
     ON CONFLICT (name) DO NOTHING
     """
 )
@@ -116,6 +115,18 @@ def change(connection: Connection, batch_id: int, changes: Mapping[str, int | st
         connection.execute(update(BATCH).where(_B.id == batch_id).values(**changes))
 
 
+def hear_lateness(connection: Connection, batch_id: int, late_ms: int) -> None:
+    """Keep the greatest lateness that any worker of the batch has seen."""
+    connection.execute(
+        update(BATCH).where(_B.id == batch_id, _B.lateness_ms < late_ms).values(lateness_ms=late_ms)
+    )
+
+
+def lateness_ms(connection: Connection, batch_id: int) -> int:
+    """Return the greatest lateness of the batch, 0 for none."""
+    return connection.scalar(select(_B.lateness_ms).where(_B.id == batch_id)) or 0
+
+
 def set_proofs(connection: Connection, base_url: str, proofs: Proofs, probed_ms: int) -> None:
     """Remember what a probe found for a base URL, for all batches on it."""
     connection.execute(_NEW_ORIGIN, {"base_url": base_url})
@@ -129,7 +140,7 @@ def set_proofs(connection: Connection, base_url: str, proofs: Proofs, probed_ms:
 def _batch(row: _Fields) -> Batch:
     (
         number, name, uid, dialect, base_url, origin, tag, weight, options, queued_whole,
-        look_first, stopped, wait_ms, lateness_ms, proofs,
+        look_first, stopped, lateness_ms, proofs,
     ) = row  # fmt: skip
     return Batch(
         id=number,
@@ -144,7 +155,6 @@ def _batch(row: _Fields) -> Batch:
         queued_whole=bool(queued_whole),
         look_first=bool(look_first),
         stopped=stopped,
-        wait_ms=wait_ms,
         lateness_ms=lateness_ms,
         proofs=Proofs(**json.loads(proofs)) if proofs else None,
     )

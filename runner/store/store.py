@@ -209,8 +209,6 @@ class Store(Commands):
         *,
         weight: int | None = None,
         stopped: str | None = None,
-        wait_ms: int | None = None,
-        lateness_ms: int | None = None,
         look_first: bool | None = None,
         queued_whole: bool | None = None,
     ) -> None:
@@ -218,13 +216,19 @@ class Store(Commands):
         given = {
             "weight": weight,
             "stopped": stopped,
-            "wait_ms": wait_ms,
-            "lateness_ms": lateness_ms,
             "look_first": look_first,
             "queued_whole": queued_whole,
         }
         changes = {name: value for name, value in given.items() if value is not None}
         self._write(lambda connection: batches.change(connection, batch_id, changes))
+
+    def hear_lateness(self, batch_id: int, late_ms: int) -> None:
+        """Keep how late a look found a run, where it is the greatest lateness so far."""
+        self._write(lambda connection: batches.hear_lateness(connection, batch_id, late_ms))
+
+    def lateness_ms(self, batch_id: int) -> int:
+        """Return the greatest lateness that any worker of the batch has seen."""
+        return self._read(lambda connection: batches.lateness_ms(connection, batch_id))
 
     def set_proofs(self, base_url: str, proofs: Proofs) -> None:
         """Remember what a probe found for a base URL."""
@@ -349,6 +353,8 @@ class Store(Commands):
         """
         if self._engines.place.in_memory:
             return self._write(verb)
+        if self.engine_name == "postgresql":
+            return self._light.read(verb)
         patience = Patience(self._engines.place, self._rng, Event().wait, self._tell)
         while True:
             try:

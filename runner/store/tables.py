@@ -56,7 +56,6 @@ class Batch(SQLModel, table=True):
     look_first: bool = False
     stopped: str = ""
     blocked_since_ms: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
-    wait_ms: int = 0
     lateness_ms: int = 0
 
 

@@ -6,6 +6,7 @@ from email.utils import parsedate_to_datetime
 
 from runner.core.batch import Batch
 from runner.core.breaker import Breaker
+from runner.core.lateness import raised_wait_s
 from runner.core.model import ApiError, Job, JobState, Proofs
 from runner.core.moves import Held
 from runner.dialects.dialect import Dialect, Tag
@@ -21,7 +22,8 @@ class Assignment:
 
     `resend`: whether a doubt that nothing can settle is sent again. `listed`: a list has been
     answered here, so that a 404 on a list means "no such thread" and not "no such call".
-    `skew_s`: the server's clock minus ours. `wait_s`: the doubt wait in force.
+    `skew_s`: the server's clock minus ours. `wait_s`: the doubt wait in force; `lateness_s`: the
+    greatest lateness seen by any worker of the batch.
     """
 
     batch: Batch
@@ -57,15 +59,10 @@ class Assignment:
             return
 
     def hear_lateness(self, late_s: float) -> bool:
-        """Note how late a look first found a run; return whether the doubt wait was raised for it.
-
-        Above half of the wait the wait is too short for this server (protocol.md 8, change 13).
-        """
+        """Note how late a look first found a run; return whether the doubt wait was raised for it."""
         self.lateness_s = max(self.lateness_s, late_s)
-        if late_s <= self.wait_s / 2:
-            return False
-        self.wait_s = max(self.wait_s, 3 * late_s)
-        return True
+        before, self.wait_s = self.wait_s, raised_wait_s(self.wait_s, late_s)
+        return self.wait_s > before
 
 
 @dataclass(slots=True)

@@ -107,6 +107,9 @@ def adopt(
     """Take a found run as the job's own; further ones are told as doubles."""
     job, assignment = carried.job, carried.assignment
     late_ms = max(0, began_ms - carried.closed_ms) if carried.closed_ms else 0
+    if late_ms / 1000 > assignment.lateness_s:
+        store, batch_id = bench.durable.store, assignment.batch.id
+        store.ask(lambda: store.hear_lateness(batch_id, late_ms), lambda _result: None)
     if assignment.hear_lateness(late_ms / 1000):
         bench.warn(
             f"batch {assignment.batch.name}: a run was found {late_ms / 1000:.1f} s after its create "

@@ -392,7 +392,7 @@ class Pool:
                 if self._loop.time() >= upkeep_at:
                     await self._take_over()
                     await self._hear_wishes()
-                    await self._see_lanes()
+                    await self._see_batches()
                     self._see_long_waits()
                     upkeep_at = self._loop.time() + UPKEEP_S
                 got = await self._claim()
@@ -462,7 +462,8 @@ class Pool:
             if want.lane is not None and got[want.batch_id, want.lane] < want.limit:
                 self._dry[want.batch_id, want.lane] = until
 
-    async def _see_lanes(self) -> None:
+    async def _see_batches(self) -> None:
+        """See new lanes, and how late other workers of the batch have found runs."""
         for batch_id in self._batch_ids():
             verb = partial(self.store.lanes, batch_id)
             self._lanes[batch_id] = await self._durable.ask(verb)
@@ -481,6 +482,8 @@ class Pool:
             lambda: self.store.take_over(self._worker, lease_ms=lease_ms)
         )
         for stopped in taken.stopped:
+            late_ms = await self._durable.ask(partial(self.store.lateness_ms, batch_id))
+            self.assignments[batch_id].hear_lateness(late_ms / 1000)
             if stopped.pid not in self._told:
                 self._told.add(stopped.pid)
                 self._warn(

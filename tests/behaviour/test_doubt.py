@@ -29,6 +29,7 @@ NOT_MADE = (
 )
 
 
+@pytest.mark.on_both
 def test_a_run_whose_answer_was_lost_is_adopted_and_never_asked_for_again(stage: Stage) -> None:
     lines = [stage.line(f"{fault}-{i}", fault=fault) for fault in MADE for i in range(3)]
     carried = stage.run(lines)
@@ -62,6 +63,27 @@ def test_a_run_made_late_is_found_before_anything_is_sent_again(stage: Stage) ->
     assert carried.exit_code == 0, stage.warnings
     stage.check_once_each(6)
     assert stage.seen("create_requests") == 6
+
+
+def test_lateness_is_kept_shown_and_raises_the_wait_of_every_later_command(stage: Stage) -> None:
+    stage.server.set(late=0.6)
+    carried = stage.run(stage.lines(3, fault="late"))
+    stage.check_once_each(3)
+    raised = [line for line in stage.warnings if "the doubt wait is now" in line]
+    assert len(raised) >= 1, stage.warnings
+    late_ms = carried.batches[0].lateness_ms
+    assert 500 < late_ms < 10_000
+    with stage.runner() as runner:
+        assert [progress.lateness_ms for progress in runner.status()] == [late_ms]
+    # A later command's doubt that no look can settle waits by what the first one learned.
+    stage.server.set(late=0.3)
+    began = stage.seen("create_requests")
+    stage.run([*stage.lines(3, fault="late"), stage.line("later", fault="reset_before")])
+    assert stage.seen("create_requests") - began == 2
+    with stage.runner() as runner:
+        (found,) = runner.show("later")
+    first, second = (seen for seen in found.job.attempts if seen.intent_ms)
+    assert second.intent_ms - first.closed_ms >= 3 * late_ms
 
 
 def test_a_refused_connection_was_never_sent_and_goes_again_without_a_look(stage: Stage) -> None:

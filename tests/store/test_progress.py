@@ -75,7 +75,9 @@ def test_doubts_doubles_and_foreign_runs_are_told(store: Store) -> None:
 def test_brief_progress_is_the_same_counts_and_nothing_else(store: Store) -> None:
     at = working(store, [line(n) for n in range(1, 4)])
     fail(store, at.jobs[0])
-    store.set_batch(at.batch.id, stopped="interrupted", lateness_ms=7)
+    store.set_batch(at.batch.id, stopped="interrupted")
+    store.hear_lateness(at.batch.id, 7)
+    store.hear_lateness(at.batch.id, 5)
     brief, whole = store.progress(at.batch.id, brief=True), store.progress(at.batch.id)
     assert brief.counts == whole.counts
     assert (brief.stopped, brief.lateness_ms) == ("interrupted", 7)
