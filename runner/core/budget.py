@@ -52,8 +52,9 @@ class Memory:
     seconds (0: it is not), `probe_step` the step before it; `counted_to` the permit up to which the
     limit was counted (-1: it was not). The last refusal at `refused_at`, with `refused_seq` permits
     used; `missed` refused or given up since the gate opened; `beside`: that refusal was not about
-    our rate. Growing back: `grown_at`, `growth`, `need`, `best`. Runs that fail: `ceiling` the limit
-    at which they did, `quiet_s` how long none must before it grows.
+    our rate; `longest` the longest of the short waits that were told of late. Growing back:
+    `grown_at`, `growth`, `need`, `best`. Runs that fail: `ceiling` the limit at which they did,
+    `quiet_s` how long none must before it grows.
     """
 
     first_at: float | None = None
@@ -66,6 +67,7 @@ class Memory:
     refused_seq: int = 0
     missed: int = 0
     beside: bool = False
+    longest: float = 0.0
     closed_at: float = 0.0
     closed_seq: int = 0
     probe: float = 0.0

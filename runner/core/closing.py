@@ -12,6 +12,7 @@ from runner.core.budget import (
     FREE,
     USUAL_WINDOW,
     Budget,
+    Memory,
     Refused,
     Source,
     closed,
@@ -45,6 +46,11 @@ FEWEST = 5
 LEAST_RATE = 0.25
 """Permits a second: a slower bucket asks for waits that are taken for a window's."""
 
+TOLD_SHARE = 0.4
+FORGET = 0.8
+MOST_TOLD = 4.0
+"""Permits a second that short waits are believed for: some servers always tell the same wait."""
+
 SHORT_WAIT = 0.5
 """A told wait up to this is no rounding up to a whole second."""
 
@@ -70,10 +76,13 @@ def refused_without_headers(row: Budget, event: Refused) -> Budget:
     memory = row.memory
     if event.slot < row.cut_at:
         return _belated(row, event)
-    if event.wait is not None and _beside_the_rate(row, event):
+    if event.wait is not None and (_says_nothing(row, event) or _beside_the_rate(row, event)):
         memory = replace(memory, refused_at=event.slot, refused_seq=event.seq, beside=True)
         return opening(closed(replace(row, memory=memory), event.at, event.wait, event.chance))
     if event.wait is not None:
+        if event.wait <= SHORT_WAIT:
+            memory = replace(memory, longest=max(event.wait, FORGET * memory.longest))
+            row = replace(row, memory=memory)
         opens = event.at + event.wait
         told = Closing(event.slot, event.seq, event.seq + 1, opens, event.at, event.chance)
         return _cut(row, told)
@@ -193,13 +202,12 @@ def _bucket_cut(row: Budget, closing: Closing) -> Budget:
     memory = row.memory
     if row.lim is not None and closing.began > memory.refused_at > 0:
         span = closing.began - memory.refused_at
-        admitted = _admitted(row, closing.seq)
         # A few admitted calls measure no rate, so a cut is at most by half.
-        rate = max(admitted / span, 0.5 / row.step)
+        rate = max(_admitted(row, closing.seq) / span, 0.5 / row.step)
     else:
         since = max(closing.began - 2.0, memory.first_at or 0.0)
         rate = max(OPENING_RATE, 0.5 * (closing.seq - used_at(memory.marks, since)) / 2.0)
-    rate = min(max(rate, LEAST_RATE), 1 / row.step)
+    rate = min(max(rate, LEAST_RATE, _told_rate(memory)), 1 / row.step)
     return replace(
         row,
         lim=USUAL_WINDOW * rate / 1.02,
@@ -208,6 +216,15 @@ def _bucket_cut(row: Budget, closing: Closing) -> Budget:
         source=Source.CLOSURE,
         memory=replace(memory, bucket=True, counted_to=-1),
     )
+
+
+def _told_rate(memory: Memory) -> float:
+    """Return a rate that the waits told of late do not speak against, 0 where none was told.
+
+    A bucket that fills by r a second asks to wait 1 / r at most, and of a few waits the longest is
+    near that. Refusals by chance measure a rate that sinks with each cut; their waits do not.
+    """
+    return min(MOST_TOLD, TOLD_SHARE / memory.longest) if memory.longest else 0.0
 
 
 def _less(row: Budget, closing: Closing) -> Budget:
@@ -237,6 +254,15 @@ def _reopening(row: Budget, cut: Budget, closing: Closing, opens: float) -> Budg
             best=max(row.lim or cut.lim or 0.0, 0.8 * memory.best),
         ),
     )
+
+
+def _says_nothing(row: Budget, event: Refused) -> bool:
+    """Whether a first refusal came before anything was admitted that could measure a limit.
+
+    It is others' use, or an earlier command's. The next one is believed, however little went.
+    """
+    memory = row.memory
+    return row.lim is None and not memory.refused_at and _admitted(row, event.seq) < FEWEST
 
 
 def _beside_the_rate(row: Budget, event: Refused) -> bool:

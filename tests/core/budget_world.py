@@ -53,9 +53,12 @@ class Row:
 
 @dataclass
 class Server:
-    """Admits `limit` calls in `window` seconds; refused calls do not count."""
+    """Admits `limit` calls in `window` seconds; refused calls do not count.
 
-    kind: Literal["log", "fixed", "bucket"]
+    `chance`: refuses one call in three by chance, at any rate, and asks to wait for 150 ms.
+    """
+
+    kind: Literal["log", "fixed", "bucket", "chance"]
     tells: Tells
     limit: int
     window: float
@@ -63,9 +66,17 @@ class Server:
     hits: deque[float] = field(default_factory=deque)
     tokens: float = -1.0
     filled: float = 0.0
+    refuses: int = 0
+    """So many first calls, whatever their rate, with a wait of two seconds."""
+    dice: Random = field(default_factory=lambda: Random(3))
 
     def call(self, now: float) -> tuple[bool, float, Limits]:
         """Return whether it is admitted, the wait if not, and what the headers would say."""
+        if self.refuses > 0:
+            self.refuses -= 1
+            return False, 2.0, Limits(self.limit, 0, 2.0)
+        if self.kind == "chance":
+            return self.dice.random() >= 1 / 3, 0.15, Limits(self.limit, 0, 0.15)
         if self.kind == "bucket":
             return self._bucket(now)
         passed = self.window if self.kind == "log" else (now + self.phase) % self.window

@@ -12,7 +12,7 @@ from core.budget_world import Row, Sent, Server, Tells, World, fullest, refused_
 
 from runner.core.budget import Budget, known
 
-Kind = Literal["log", "fixed", "bucket"]
+Kind = Literal["log", "fixed", "bucket", "chance"]
 KINDS: tuple[Kind, ...] = ("log", "fixed", "bucket")
 LIMIT, WINDOW = 200, 10.0
 
@@ -55,6 +55,24 @@ def test_retry_after_alone_teaches_it_in_one_closure(kind: Kind) -> None:
     sent = world(kind, "retry-after", 2).run(5 * WINDOW)
     assert use(sent, WINDOW, 5 * WINDOW, LIMIT, WINDOW) >= 0.9
     assert refused_share(sent, WINDOW) <= 0.02
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_refusals_by_chance_are_waited_for_and_not_taken_for_a_low_rate(seed: int) -> None:
+    sent = world("chance", "retry-after", seed).run(60)
+    assert sum(call.admitted for call in sent if call.at >= 10) / 50 >= 0.8
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("first", [1, 3])
+def test_a_first_refusal_before_anything_was_admitted_teaches_nothing(
+    kind: Kind, first: int
+) -> None:
+    whole = world(kind, "retry-after", 2)
+    whole.server.refuses = first
+    sent = whole.run(5 * WINDOW)
+    assert use(sent, WINDOW, 5 * WINDOW, LIMIT, WINDOW) >= 0.85
+    assert refused_share(sent, WINDOW) <= 0.03
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -19,7 +19,9 @@ def test_more_than_half_of_the_wait_raises_it_to_three_times_the_lateness(
 
 
 @given(seconds, seconds)
-def test_the_wait_never_shrinks_and_is_at_least_twice_the_lateness(wait: float, late: float) -> None:
+def test_the_wait_never_shrinks_and_is_at_least_twice_the_lateness(
+    wait: float, late: float
+) -> None:
     raised = raised_wait_s(wait, late)
     assert raised >= wait
     assert raised >= 2 * late
