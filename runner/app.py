@@ -47,7 +47,8 @@ from runner.work.queueing import (
     check_manifest,
     queue_manifest,
 )
-from runner.work.token_gate import guessed_tokens
+from runner.work.resting import Resting
+from runner.work.token_gate import likely_tokens
 
 SIMULATOR_URL = "http://127.0.0.1:8080/v1"
 MARK = "KEY-STANDS-HERE"
@@ -551,7 +552,7 @@ def use_of(row: BudgetRow) -> BudgetUse:
 def larger_than_budget(body: bytes, tpm: float, window_s: float | None) -> str:
     """Return what to say of a job that is larger than the whole tokens budget, or ""."""
     limit = tpm * (window_s or 60.0) / 60
-    guess = guessed_tokens(body, ())
+    guess = likely_tokens(body)
     if not too_big(guess, limit):
         return ""
     return f"about {guess:,.0f}, more than the {limit:,.0f} that --tpm allows in a window"

@@ -52,7 +52,8 @@ class Memory:
     seconds (0: it is not), `probe_step` the step before it; `counted_to` the permit up to which the
     limit was counted (-1: it was not). The last refusal at `refused_at`, with `refused_seq` permits
     used; `missed` refused or given up since the gate opened; `beside`: that refusal was not about
-    our rate; `longest` the longest of the short waits that were told of late. Growing back:
+    our rate; `longest` the longest of the short waits that were told of late, `early`
+    refusals before enough was admitted to measure anything. Growing back:
     `grown_at`, `growth`, `need`, `best`. Runs that fail: `ceiling` the limit at which they did,
     `quiet_s` how long none must before it grows.
     """
@@ -68,6 +69,7 @@ class Memory:
     missed: int = 0
     beside: bool = False
     longest: float = 0.0
+    early: int = 0
     closed_at: float = 0.0
     closed_seq: int = 0
     probe: float = 0.0

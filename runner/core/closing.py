@@ -9,6 +9,7 @@ grows back while it is quiet.
 from dataclasses import dataclass, replace
 
 from runner.core.budget import (
+    FIRST,
     FREE,
     USUAL_WINDOW,
     Budget,
@@ -43,6 +44,7 @@ refusal does. Taken for a rate, the fifth call's refusal by chance held everythi
 """
 
 FEWEST = 5
+EARLY = 3
 LEAST_RATE = 0.25
 """Permits a second: a slower bucket asks for waits that are taken for a window's."""
 
@@ -76,7 +78,12 @@ def refused_without_headers(row: Budget, event: Refused) -> Budget:
     memory = row.memory
     if event.slot < row.cut_at:
         return _belated(row, event)
-    if event.wait is not None and (_says_nothing(row, event) or _beside_the_rate(row, event)):
+    if event.wait is not None and _says_nothing(row, event):
+        # What was admitted so far goes on counting: it stands in the server's window.
+        memory = replace(memory, refused_at=event.slot, early=memory.early + 1)
+        row = replace(row, step=FIRST, memory=memory)
+        return closed(row, event.at, event.wait, event.chance)
+    if event.wait is not None and _beside_the_rate(row, event):
         memory = replace(memory, refused_at=event.slot, refused_seq=event.seq, beside=True)
         return opening(closed(replace(row, memory=memory), event.at, event.wait, event.chance))
     if event.wait is not None:
@@ -257,12 +264,12 @@ def _reopening(row: Budget, cut: Budget, closing: Closing, opens: float) -> Budg
 
 
 def _says_nothing(row: Budget, event: Refused) -> bool:
-    """Whether a first refusal came before anything was admitted that could measure a limit.
+    """Whether a refusal came before enough was admitted to measure a limit.
 
-    It is others' use, or an earlier command's. The next one is believed, however little went.
+    It is others' use, or an earlier command's. After a few of them it is believed to be ours,
+    however little went.
     """
-    memory = row.memory
-    return row.lim is None and not memory.refused_at and _admitted(row, event.seq) < FEWEST
+    return row.lim is None and row.memory.early < EARLY and _admitted(row, event.seq) < FEWEST
 
 
 def _beside_the_rate(row: Budget, event: Refused) -> bool:

@@ -23,6 +23,7 @@ class Cause(StrEnum):
     SILENCE = "silence"
     UNREADABLE = "unreadable"
     RATE = "rate"
+    TOKENS = "tokens"
     CONCURRENCY = "concurrency"
     MONEY = "money"
     KEY = "key"
@@ -88,6 +89,9 @@ MONEY_TEXT = re.compile(
     re.IGNORECASE,
 )
 CONCURRENCY_TEXT = re.compile(r"concurren|too many (?:active|simultaneous|parallel)", re.IGNORECASE)
+TOKENS_TEXT = re.compile(
+    r"\btokens? (?:per|an?|/) ?(?:min|hour|day)|\bTP[MD]\b|limit[a-z ]* for tokens", re.IGNORECASE
+)
 TOO_LARGE_TEXT = re.compile(
     r"request too large|larger than the (?:token|rate) limit", re.IGNORECASE
 )
@@ -139,6 +143,13 @@ def classify(
     )
 
 
+def _limit(error: ApiError) -> Cause:
+    """Return which limit a 429 is about."""
+    if error.type == "tokens" or TOKENS_TEXT.search(error.message):
+        return Cause.TOKENS
+    return Cause.CONCURRENCY if CONCURRENCY_TEXT.search(error.message) else Cause.RATE
+
+
 def _refusal(  # noqa: C901 - a table reads best as one
     status: int, error: ApiError, active_run: str | None
 ) -> tuple[Cause, bool]:
@@ -163,8 +174,7 @@ def _refusal(  # noqa: C901 - a table reads best as one
         case 429:
             if TOO_LARGE_TEXT.search(error.message):
                 return Cause.REJECTED, False
-            busy = CONCURRENCY_TEXT.search(error.message)
-            return (Cause.CONCURRENCY if busy else Cause.RATE), False
+            return _limit(error), False
         case 501:
             return Cause.PLACE, True
         case 503 | 529:

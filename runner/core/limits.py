@@ -4,6 +4,7 @@
 leaves, in a fixed window when it ends, on a bucket when it is full again.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -61,6 +62,15 @@ def limits_of(
     reset = reset_of(headers.get(f"x-ratelimit-reset-{dimension}", ""), now_wall_s)
     sane = reset is not None and isfinite(reset) and 0 <= reset <= 86400 * 2
     return Limits(limit, remaining, reset if sane else None)
+
+
+_SAID_LIMIT = re.compile(r"\blimit:? ([0-9][0-9,]{0,18})\b", re.IGNORECASE)
+
+
+def token_limit_said(message: str) -> float | None:
+    """Return the limit that a refusal's text names ("Limit 90000, Used 89000, Requested 2000.")."""
+    said = _SAID_LIMIT.search(message)
+    return _count(said[1].replace(",", "")) if said else None
 
 
 def rounded(window: float) -> float:

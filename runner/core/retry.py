@@ -54,10 +54,14 @@ class Blocked:
 
 @dataclass(frozen=True, slots=True)
 class Shut:
-    """A limit: close the gate for everybody, no attempt is charged. `wait_s` None: not told."""
+    """A limit: close the gate for everybody, no attempt is charged. `wait_s` None: not told.
+
+    `concurrency` is about runs at once, `tokens` about the tokens budget: neither teaches a rate.
+    """
 
     wait_s: float | None
     concurrency: bool = False
+    tokens: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,8 @@ def judge(
     match fault.cause:
         case Cause.RATE:
             return Shut(fault.wait_s)
+        case Cause.TOKENS:
+            return Shut(fault.wait_s, tokens=True)
         case Cause.CONCURRENCY:
             return Shut(fault.wait_s, concurrency=True)
         case Cause.MONEY | Cause.KEY | Cause.RIGHT | Cause.GONE_API:

@@ -1,4 +1,4 @@
-"""Tokens a minute: reserve the mean, correct by usage (docs: budgets, "Tokens").
+"""Tokens a minute: reserve what is likely, correct by usage (docs: budgets, "Tokens").
 
 A window of a rolling log holds up to one job too many whatever the spacing, so a little of the
 limit is left. Jobs are served first in, first out: where small ones may pass, a big one starves.
@@ -24,25 +24,26 @@ class Reservation:
     tat: float
 
 
-def estimate(
-    characters: int,
-    history: Sequence[int],
-    max_prompt: int | None = None,
-    max_completion: int | None = None,
+def likely(
+    characters: int, max_prompt: int | None = None, max_completion: int | None = None
 ) -> float:
+    """Return the tokens that a request speaks of itself: its caps where it has both, else its text."""
+    if max_prompt is not None and max_completion is not None:
+        return max(1.0, max_prompt + max_completion)
+    return max(1.0, characters / CHARACTERS_A_TOKEN + (max_completion or UNCAPPED_COMPLETION))
+
+
+def estimate(likely_tokens: float, history: Sequence[float]) -> float:
     """Return the tokens to reserve for a job.
 
-    `history` holds usage.total of ended runs of the same assistant and model. A cap bounds the
-    estimate only where prompt and completion both have one; without history the text must do.
+    `history` holds, of ended runs of the same assistant and model, usage.total as a part of what
+    was likely of each. A mean of totals reserves too little for a big job among small ones, which
+    is then refused each time; of a job like the others both say the same. At most what is likely
+    where caps say so: history above 1 means that texts, not caps, were counted.
     """
     recent = history[-RECENT:]
-    if recent:
-        guess = sum(recent) / len(recent)
-    else:
-        guess = characters / CHARACTERS_A_TOKEN + (max_completion or UNCAPPED_COMPLETION)
-    if max_prompt is None or max_completion is None:
-        return max(1.0, guess)
-    return max(1.0, min(guess, max_prompt + max_completion))
+    part = sum(recent) / len(recent) if recent else 1.0
+    return max(1.0, part * likely_tokens)
 
 
 def usable(limit: float, *, refused: bool) -> float:

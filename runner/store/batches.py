@@ -48,7 +48,7 @@ _NEW_BATCH = text(
     """
 )
 
-_Fields = tuple[int, str, str, str, str, int, str, int, str, bool, bool, str, int, int, str]
+_Fields = tuple[int, str, str, str, str, int, str, int, str, bool, bool, str, int, str]
 
 
 def begin(

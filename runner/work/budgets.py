@@ -34,6 +34,7 @@ class Budgets:
         self._tpm = tpm
         self._tokens: dict[str, TokenGate] = {}
         self.gates: dict[tuple[str, str], Gate] = {}
+        self._running: asyncio.TaskGroup | None = None
 
     def gate(self, account: str, kind: str) -> Gate:
         """Return the gate of an account and kind, made on first use."""
@@ -49,26 +50,28 @@ class Budgets:
                 rng=self._rng,
                 warn=self._warn,
             )
+            if self._running is not None:
+                self._running.create_task(found.run())
         return found
 
-    def tokens(self, account: str) -> TokenGate | None:
-        """Return the tokens gate of an account; None where no `--tpm` was given."""
-        if self._tpm is None:
-            return None
+    def tokens(self, account: str) -> TokenGate:
+        """Return the tokens gate of an account, made on first use."""
         found = self._tokens.get(account)
         if found is None:
             ledger = Ledger(self._store, self._thread, account, "tokens")
             window = self._window_s or 60.0
-            limit = self._tpm * window / 60
+            limit = self._tpm * window / 60 if self._tpm else None
             found = TokenGate(ledger, limit=limit, window_s=window, rng=self._rng)
             self._tokens[account] = found
         return found
 
     async def run(self) -> None:
-        """Keep every gate supplied until cancelled."""
+        """Keep every gate supplied until cancelled, those too that are made meanwhile."""
         try:
-            async with asyncio.TaskGroup() as group:
+            async with asyncio.TaskGroup() as self._running:
                 for gate in self.gates.values():
-                    group.create_task(gate.run())
+                    self._running.create_task(gate.run())
+                await asyncio.Event().wait()
         finally:
+            self._running = None
             self._thread.shutdown(wait=False, cancel_futures=True)

@@ -35,7 +35,7 @@ class Assignment:
     breaker: Breaker
     creates: Gate
     reads: Gate
-    tokens: TokenGate | None
+    tokens: TokenGate
     wait_s: float
     pace: dict[int, Pace] = field(default_factory=dict)
     listed: bool = False

@@ -52,10 +52,10 @@ async def intend(bench: Bench, carried: Carried) -> Slot | None:
         bench.leave_flight(carried)
         bench.agenda.add(carried, Step.LOOK, 0)
         return None
-    if assignment.tokens is not None:
-        carried.tokens = assignment.tokens.estimate(carried.job)
-        carried.tokens_at_s = await assignment.tokens.permit(carried.tokens)
-    slot = await assignment.creates.permit()
+    carried.tokens = assignment.tokens.estimate(carried.job)
+    reserved_at_s = await assignment.tokens.permit(carried.tokens)
+    carried.tokens_at_s = reserved_at_s or 0.0
+    slot = await assignment.creates.permit() if reserved_at_s is not None else None
     bench.reach(Point.PERMIT_TAKEN)
     # No intent under a lease that does not allow its send: it would end as doubt.
     if slot is None or assignment.is_halted() or not bench.lease.may_send():
@@ -130,6 +130,7 @@ def created(bench: Bench, carried: Carried, slot: Slot, run: Run, answer: Answer
     if isinstance(answer, Reply):
         request_id = answer.request_id
         assignment.creates.answered(slot, answer.headers)
+        assignment.tokens.answered(answer.headers)
         assignment.hear_clock(answer.headers, bench.wall_s())
     assignment.breaker.created()
     carried.run_id = run.id
@@ -152,6 +153,9 @@ async def refused(bench: Bench, carried: Carried, slot: Slot, fault: Fault, answ
     if trip is not None:
         bench.halt(assignment, trip)
     match verdict:
+        case Shut(wait_s, tokens=True):
+            assignment.tokens.refused(carried.job, wait_s, fault.error.message)
+            requeue(bench, carried, fault, delay_s=0.0, counted=False)
         case Shut(wait_s, concurrency):
             headers = answer.headers if isinstance(answer, Reply) else {}
             assignment.creates.refused(slot, wait_s, headers, concurrency=concurrency)
@@ -213,7 +217,7 @@ async def doubt(
 
 
 async def make_thread(bench: Bench, carried: Carried) -> bool:
-    """Make the job's own thread and record its id before anything is sent into it.
+    """Make the job's thread, and record the id of its own before anything is sent into it.
 
     A lost answer leaves an empty thread behind, which costs nothing, so this may be repeated.
     """
@@ -222,11 +226,14 @@ async def make_thread(bench: Bench, carried: Carried) -> bool:
     if isinstance(got, Failed):
         thread_refused(bench, carried, got)
         return False
+    carried.thread_made_s = bench.now()
+    if carried.job.thread_id is not None:
+        # The manifest named it, to be made where it was missing: no thread of this job alone.
+        return True
     if not await bench.durable.write(Threaded(carried.held(), got)):
         bench.lost(carried)
         return False
     carried.job = replace(carried.job, thread_id=got, own_thread=True)
-    carried.thread_made_s = bench.now()
     return True
 
 

@@ -74,8 +74,7 @@ async def settle(bench: Bench, carried: Carried, run: Run) -> None:
         steps = b"[" + b",".join(got) + b"]" if got is not None else b""
     deltas = "".join(carried.deltas).encode() if "deltas" in policy.beside else b""
     again_s = next_run_delay_s(bench, carried, run)
-    if assignment.tokens is not None:
-        assignment.tokens.correct(carried.job, carried.tokens, carried.tokens_at_s, run.usage)
+    assignment.tokens.correct(carried.job, carried.tokens, carried.tokens_at_s, run.usage)
     if run.error is not None and run.error.code == "rate_limit_exceeded":
         told = wait_of({}, run.error.message, bench.wall_s())
         bench.run_refused(carried, told)

@@ -68,26 +68,41 @@ class Ledger:
 
     async def save(self, before: Budget, after: Budget) -> bool:
         """Write what was learned by compare-and-set on the version; False: a race was lost."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._save, before, after)
 
-        def verb() -> bool:
-            return self._store.budget_save(
-                self._row(),
-                before.version,
-                step=after.step,
-                lim=after.lim,
-                win=after.win,
-                source=after.source.value if after.source else "",
-                others=after.others,
-                spread=after.spread,
-                opened_at=after.opened_at,
-                opened_seq=after.opened_seq,
-                cut_at=after.cut_at,
-                closed_until=after.closed_until,
-                closed_for=after.closed_for,
-                memory=memory_to_json(after.memory),
-            )
+    def _save(self, before: Budget, after: Budget) -> bool:
+        return self._store.budget_save(
+            self._row(),
+            before.version,
+            step=after.step,
+            lim=after.lim,
+            win=after.win,
+            source=after.source.value if after.source else "",
+            others=after.others,
+            spread=after.spread,
+            opened_at=after.opened_at,
+            opened_seq=after.opened_seq,
+            cut_at=after.cut_at,
+            closed_until=after.closed_until,
+            closed_for=after.closed_for,
+            memory=memory_to_json(after.memory),
+        )
 
-        return await asyncio.get_running_loop().run_in_executor(self._thread, verb)
+    def post(self, before: Budget, after: Budget) -> None:
+        """Write what was learned, without waiting; a race lost is let go."""
+        self._thread.submit(lambda: self._save(before, after))
+
+    def tell(self, known: Budget) -> None:
+        """Put a limit and its step into the row as it stands, without waiting."""
+
+        def verb() -> None:
+            seen = self._look().budget
+            memory = replace(seen.memory, strict=max(seen.memory.strict, known.memory.strict))
+            told = replace(seen, step=known.step, lim=known.lim, win=known.win, memory=memory)
+            self._save(seen, replace(told, source=known.source))
+
+        self._thread.submit(verb)
 
     async def repair(self, closed_until: float) -> None:
         """Rewrite a gate that a clock set back has left shut for too long."""
@@ -102,11 +117,6 @@ class Ledger:
     def correct(self, seconds: float) -> None:
         """Move the first free slot, without waiting for it."""
         self._thread.submit(lambda: self._store.budget_correct(self._row(), seconds))
-
-    async def set_step(self, step: float) -> None:
-        """Have permits of this row stand so far apart."""
-        seen = await self.look()
-        await self.save(seen.budget, replace(seen.budget, step=step))
 
 
 def budget_of(row: BudgetRow) -> Budget:

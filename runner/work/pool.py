@@ -165,6 +165,7 @@ class Pool:
         self._loop.call_soon_threadsafe(self._wake.set)
 
     @property
+            assignment.tokens.stop()
     def stopping(self) -> bool:
         """Whether the pool has been told to stop."""
         return self._draining
@@ -200,6 +201,8 @@ class Pool:
     async def _enlist(self) -> Enlisted:
         names = ",".join(a.batch.name for a in self.assignments.values())
         asked = self._boottime()
+        if any(a.tokens.holds_back for a in self.assignments.values()):
+            return "tokens"
         enlisted = await self._durable.ask(
             lambda: self.store.enlist(batches=names, version=self.policy.version)
         )

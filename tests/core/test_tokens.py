@@ -4,15 +4,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.core.tokens import alone, correction, estimate, reserve, token_step, too_big, usable
+from runner.core.tokens import (
+    alone,
+    correction,
+    estimate,
+    likely,
+    reserve,
+    token_step,
+    too_big,
+    usable,
+)
 
 
-def test_history_is_better_than_the_text_and_a_cap_bounds_both() -> None:
-    assert estimate(400, []) == 1100
-    assert estimate(400, [], max_completion=50) == 150
-    assert estimate(400, [500, 700]) == 600
-    assert estimate(400, [500, 700], max_prompt=100, max_completion=200) == 300
-    assert estimate(400, [500, 700], max_completion=200) == 600
+def test_a_request_speaks_by_its_caps_or_by_its_text() -> None:
+    assert likely(400) == 1100
+    assert likely(400, max_completion=50) == 150
+    assert likely(400, max_prompt=100, max_completion=200) == 300
+    assert likely(400, max_prompt=100) == 1100
+
+
+def test_history_tells_which_part_of_what_is_likely_is_used() -> None:
+    assert estimate(1100, []) == 1100
+    assert estimate(1000, [0.5, 0.7]) == pytest.approx(600)
+    assert estimate(9000, [0.5, 0.7]) == pytest.approx(5400)
+    assert estimate(1, [0.1]) == 1
 
 
 def test_a_token_429_below_the_limit_leaves_more() -> None:
