@@ -2,7 +2,8 @@
 
 A dialect speaks in flows: generators that yield a `Call` and are sent a `Reply`. They hold no I/O,
 read straight down, and are driven by `http.sender`. A flow reads as if nothing fails: the driver
-ends it at the first answer that is no success, and `core.faults` says what that answer means.
+ends it at the first answer that is no success, and `core.faults` says what that answer means; only
+an `optional` call's answer is the flow's own to judge.
 """
 
 from collections.abc import Generator, Mapping
@@ -16,7 +17,8 @@ class Call:
 
     `path` is relative to the base URL, begins with "/" and is already percent-encoded; `query` is
     encoded too ("limit=100&order=desc") or empty. `creates` marks the one kind of request that may
-    make a run: it is guarded at the last layer, sent once, and its silence is doubt.
+    make a run: it is guarded at the last layer, sent once, and its silence is doubt. `optional`
+    marks a question whose refusal ends nothing: the flow is sent the answer, whatever its status.
     """
 
     method: str
@@ -26,6 +28,7 @@ class Call:
     headers: tuple[tuple[str, str], ...] = ()
     creates: bool = False
     streams: bool = False
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,4 +69,4 @@ Answer = Reply | Silence
 
 T = TypeVar("T")
 Flow = Generator[Call, Reply, T]
-"""Yields calls, is sent their successful replies, returns a T."""
+"""Yields calls, is sent their successful replies (an optional call's: any), returns a T."""

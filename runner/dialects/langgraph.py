@@ -5,16 +5,19 @@ openapi.json is the source of the declarations below):
 
 - Thread ids are UUIDs that the client may choose, so the thread of a job is the same at each try.
 - A run *inherits its thread's metadata* (seen): a thread is therefore never tagged, else another's
-  run on it would look like ours.
+  run on it would look like ours. For the same reason a run is never sent with `if_not_exists:
+  create`: the thread that it makes keeps the run's metadata, our tag too (seen).
 - Unknown body fields are taken without a word (seen), so only `check` can tell a misspelt one.
 - `Content-Location` names the run even where the answer's body is of no use.
 - A busy thread is refused without the run's name: 409 (Python server), 422 (JavaScript server).
 - The list is a bare array with offset paging in no documented order: all of it is read.
 - A cancelled run ends as `interrupted`. A pause for a person ends as `success` (seen; older
   servers: `interrupted` too), with the question in the thread's state.
-- The run object holds no error text; the steps do (the last state's `tasks[].error`).
+- The run object holds no error text; the state that a failed run left does (`tasks[].error`), so
+  reading such a run asks for it.
 """
 
+import ast
 import json
 import re
 from collections.abc import Mapping
@@ -26,6 +29,7 @@ from uuid import UUID, uuid5
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec.structs import replace
 
 from runner.core.call import Call, Flow, Reply
 from runner.core.errors import quoted
@@ -82,7 +86,11 @@ STATUSES = MappingProxyType(
     }
 )
 
-_ALWAYS = {"multitask_strategy": b'"reject"', "on_disconnect": b'"continue"'}
+_ALWAYS = {
+    "multitask_strategy": b'"reject"',
+    "on_disconnect": b'"continue"',
+    "if_not_exists": b'"reject"',
+}
 _OTHER_STRATEGIES = (b'"enqueue"', b'"interrupt"', b'"rollback"')
 _OURS = ("ai", "AIMessage", "assistant")
 _BESIDE = frozenset({"custom_id", "thread_id", "thread"})
@@ -90,6 +98,7 @@ _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\Z", re.IGNORECA
 _URL = re.compile(r"(?:/v1)?/threads/([^/?#]+)/runs\Z")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _PLACE = re.compile(r"/threads/([^/?#]+)/runs/([^/?#]+)")
+_RAISED = re.compile(r"(\w+)\((.*)\)\Z", re.DOTALL)
 _NULL = Raw(b"null")
 
 Nodes: TypeAlias = Literal["*"] | list[str]
@@ -201,13 +210,19 @@ class _Wire(Struct, gc=False):
     error: object = None
 
 
+class _Task(Struct, gc=False):
+    error: object = None
+
+
 class _State(Struct, gc=False):
     values: Raw = _NULL
+    tasks: list[_Task] = []
 
 
 _WIRE = msgspec.json.Decoder(_Wire)
 _LIST = msgspec.json.Decoder(list[Raw])
 _STATE = msgspec.json.Decoder(_State)
+_STATES = msgspec.json.Decoder(list[_State])
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,18 +312,19 @@ class LangGraph:
         return found
 
     def makes_thread(self, job: Job) -> bool:
-        """Whether the job brought no thread and none has been made."""
-        return job.thread_id is None
+        """Whether the job has no thread, or names one that is to be made where it is missing."""
+        return job.thread_id is None or _makes_missing(job.body)
 
     def make_thread(self, job: Job, tag: Tag) -> Flow[str]:  # noqa: ARG002 - a run inherits its thread's metadata: a tag there would claim every run on it
         """Make the job's thread under an id that follows from its key, so that a repeat finds it.
 
-        A thread that begins with `supersteps` gets an id from the server: a repeat would apply them
+        A thread that the job names is made under its own id; where it is there, nothing happens. A
+        thread that begins with `supersteps` gets an id from the server: a repeat would apply them
         again to the thread that is there (seen).
         """
         thread = dict(take_apart(take_apart(job.extra)["thread"])) if job.extra else {}
         if "supersteps" not in thread:
-            thread["thread_id"] = b'"%s"' % str(uuid5(THREADS, job.key)).encode()
+            thread["thread_id"] = msgspec.json.encode(job.thread_id or uuid5(THREADS, job.key))
         thread["if_exists"] = b'"do_nothing"'
         reply = yield Call("POST", "/threads", body=put_together(thread))
         _, made = read_object(reply.body)
@@ -335,7 +351,6 @@ class LangGraph:
             raise ValueError(f"job {job.custom_id} has no thread yet")
         fields = tagged(take_apart(job.body), tag.name, job.key)
         fields.update(_ALWAYS)
-        fields.setdefault("if_not_exists", b'"reject"')
         return Call(
             "POST",
             f"{_runs_path(job.thread_id)}/stream" if stream else _runs_path(job.thread_id),
@@ -378,9 +393,13 @@ class LangGraph:
             offset, last = offset + len(page) - 1, names[-1]
 
     def read(self, thread_id: str, run_id: str, tag: Tag) -> Flow[Run]:
-        """Read one run."""
+        """Read one run; of a failed one that tells no error, ask the state in which it ended."""
         reply = yield Call("GET", _run_path(thread_id, run_id))
-        return read_run(reply.body, tag)
+        run = read_run(reply.body, tag)
+        if run.kind is not Kind.FAILED or run.error is not None:
+            return run
+        history = yield _history(thread_id, run_id, 1, optional=True)
+        return replace(run, error=_raised(history))
 
     def cancel(self, thread_id: str, run_id: str, tag: Tag) -> Flow[Run]:
         """Interrupt a run (`rollback` would delete it, and the evidence) and read it.
@@ -554,9 +573,9 @@ def _run_path(thread_id: str, run_id: str) -> str:
     return f"{_runs_path(thread_id)}/{segment(run_id)}"
 
 
-def _history(thread_id: str, run_id: str, limit: int) -> Call:
+def _history(thread_id: str, run_id: str, limit: int, *, optional: bool = False) -> Call:
     body = msgspec.json.encode({"limit": limit, "metadata": {"run_id": run_id}})
-    return Call("POST", f"/threads/{segment(thread_id)}/history", body=body)
+    return Call("POST", f"/threads/{segment(thread_id)}/history", body=body, optional=optional)
 
 
 def _list_of(body: bytes) -> list[Raw]:
@@ -592,6 +611,38 @@ def _failure(told: Mapping[str, object]) -> ApiError:
     return ApiError(
         type=text_of(told.get("error")).lower(), message=cut(text_of(told.get("message")))
     )
+
+
+def _raised(history: Reply) -> ApiError | None:
+    """Return what a run's last state says of its failure, None where it says nothing.
+
+    A task's error is the text of an exception, `ValueError('what')` (seen).
+    """
+    try:
+        states = _STATES.decode(history.body)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    errors = [text_of(task.error) for state in states for task in state.tasks if task.error]
+    if not errors:
+        return None
+    raised = _RAISED.match(errors[0])
+    if raised is None:
+        return _failure({"message": errors[0]})
+    return _failure({"error": raised[1], "message": _unquoted(raised[2])})
+
+
+def _unquoted(text: str) -> str:
+    """Return the text of a string as Python writes it; anything else as it is."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+    return value if isinstance(value, str) else text
+
+
+def _makes_missing(body: bytes) -> bool:
+    """Whether a create's body asks for its thread to be made where it is missing."""
+    return b'"create"' in body and take_apart(body).get("if_not_exists") == b'"create"'
 
 
 def _unasked(*_asked: object) -> NoReturn:

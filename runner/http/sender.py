@@ -93,7 +93,9 @@ async def drive(
             answer = await sender.send(call, timeout_s=timeout_s, guard=guard)
             if heard is not None:
                 heard(answer)
-            if isinstance(answer, Silence) or not 200 <= answer.status < 300:
+            if isinstance(answer, Silence):
+                return Failed(call, answer)
+            if not (200 <= answer.status < 300 or call.optional):
                 return Failed(call, answer)
             try:
                 call = flow.send(answer)

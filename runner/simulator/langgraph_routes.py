@@ -1,7 +1,14 @@
-"""Threads and runs as LangGraph's Agent Server has them (api-facts 10.5): `--dialect langgraph`."""
+"""Threads and runs as LangGraph's Agent Server has them: `--dialect langgraph`.
+
+By api-facts 10.5, and where the two differ by what a server of langgraph-api 0.16.7 was seen to do
+on loopback (tests/real_langgraph runs one): unknown body fields are taken without a word, a run
+inherits its thread's metadata, a pause for a person ends a run as `success`, a cancel answers 202
+without a body, no `end` event closes a stream.
+"""
 
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
@@ -38,6 +45,7 @@ KINDS: dict[str, Kind] = {
     "GET threads/*/runs/*/join": "read",
     "GET threads/*": "read",
     "GET threads/*/state": "read",
+    "POST threads/*/history": "read",
     "POST threads/*/runs/*/cancel": "cancel",
 }
 STATUS = {
@@ -49,7 +57,6 @@ STATUS = {
     "failed": "error",
     "expired": "timeout",
     "cancelled": "interrupted",
-    "requires_action": "interrupted",
 }
 BUSY = (
     "Thread is already running a task. Wait for it to finish or choose a different"
@@ -57,7 +64,7 @@ BUSY = (
 )
 
 
-class RunBody(msgspec.Struct, forbid_unknown_fields=True):
+class RunBody(msgspec.Struct):
     """Create run: what is checked; what is free JSON is not looked into."""
 
     assistant_id: str
@@ -83,7 +90,7 @@ class RunBody(msgspec.Struct, forbid_unknown_fields=True):
     langsmith_tracer: msgspec.Raw = NULL
 
 
-class ThreadBody(msgspec.Struct, forbid_unknown_fields=True):
+class ThreadBody(msgspec.Struct):
     """Create thread: the client may choose the id."""
 
     thread_id: str | None = None
@@ -93,9 +100,17 @@ class ThreadBody(msgspec.Struct, forbid_unknown_fields=True):
     supersteps: msgspec.Raw = NULL
 
 
+class HistoryBody(msgspec.Struct):
+    """The states of a thread: how many, and whose."""
+
+    limit: int = 10
+    metadata: dict[str, str] = {}
+
+
 _Body = TypeVar("_Body")
 RUN = msgspec.json.Decoder(RunBody)
 THREAD = msgspec.json.Decoder(ThreadBody)
+HISTORY = msgspec.json.Decoder(HistoryBody)
 
 
 class LangGraphRoutes:
@@ -112,6 +127,7 @@ class LangGraphRoutes:
             "GET threads/*": self._get_thread,
             "DELETE threads/*": self._delete_thread,
             "GET threads/*/state": self._get_state,
+            "POST threads/*/history": self._history,
             "POST threads/*/runs": self._create,
             "POST threads/*/runs/wait": self._create,
             "POST threads/*/runs/stream": self._create,
@@ -124,12 +140,8 @@ class LangGraphRoutes:
         }
 
     def spell(self, refusal: Refusal, asked: Asked) -> bytes:  # noqa: ARG002 - of the Surface
-        """Return a refusal's body; a 422 lists places, as FastAPI does."""
-        told = refusal.error["message"]
-        if refusal.status != 422:
-            return objects.encode({"detail": told})
-        place = ["body", *([refusal.error["param"]] if refusal.error["param"] else [])]
-        return objects.encode({"detail": [{"loc": place, "msg": told, "type": refusal.kind}]})
+        """Return a refusal's body."""
+        return objects.encode({"detail": refusal.error["message"]})
 
     def answer(self, asked: Asked, now: float) -> Answer:
         """Carry out a request as of `now`."""
@@ -160,19 +172,21 @@ class LangGraphRoutes:
         name = _uuid(asked.path[1], "thread_id")
         thread = self._world.threads.get(name)
         if thread is None:
-            raise Refusal(404, f"Thread or assistant not found: {name}", kind="not_found")
+            raise Refusal(404, f"Thread with ID {name} not found", kind="not_found")
         return thread
 
     def _get_thread(self, asked: Asked, now: float) -> Answer:  # noqa: ARG002 - a route
         return _ok(_thread(self._known(asked)))
 
     def _get_state(self, asked: Asked, now: float) -> Answer:  # noqa: ARG002 - a route
-        thread = self._known(asked)
-        runs = list(thread.runs.values())
-        failed = bool(runs) and runs[-1].status == "failed"
-        errors = [{"id": runs[-1].id, "name": "agent", "error": _ERROR_TEXT}] if failed else []
-        values = _values(runs[-1]) if runs else {}
-        return _ok({"values": values, "next": [], "tasks": errors, "metadata": {}})
+        runs = self._known(asked).runs.values()
+        return _ok(_state(next(reversed(runs)))) if runs else _ok(_EMPTY)
+
+    def _history(self, asked: Asked, now: float) -> Answer:  # noqa: ARG002 - a route
+        body, thread = _checked(HISTORY, asked), self._known(asked)
+        wanted = body.metadata.get("run_id")
+        runs = (run for run in reversed(thread.runs.values()) if wanted in {None, run.id})
+        return _ok([_state(run) for run in islice(runs, max(body.limit, 0))])
 
     def _delete_thread(self, asked: Asked, now: float) -> Answer:  # noqa: ARG002 - a route
         self._world.delete_thread(self._known(asked))
@@ -187,15 +201,20 @@ class LangGraphRoutes:
         if replayed is not None:
             return self._answer(replayed, asked)
         if body.assistant_id.startswith("asst_missing"):
-            raise Refusal(404, f"Assistant not found: {body.assistant_id}", kind="not_found")
+            told = f"Invalid assistant: '{body.assistant_id}'. Must be one of the registered graphs"
+            raise Refusal(422, told, kind="not_found")
         thread = self._world.threads.get(name)
         if thread is None:
             if body.if_not_exists == "reject":
-                raise Refusal(404, f"Thread or assistant not found: {name}", kind="not_found")
+                raise Refusal(404, "Thread or assistant not found.", kind="not_found")
             self._world.deleted.discard(name)
-            thread = self._world.make_thread(name, now)
+            # A thread that a run makes has the run's metadata, and lends it to each later run.
+            sent = OBJECT.decode(asked.body).get("metadata", NULL)
+            thread = self._world.make_thread(name, now, metadata=sent)
         behind = self._make_room(thread, body, now)
         fate = self._maker.fate(thread, asked.body)
+        if fate.rounds:
+            fate = replace(fate, rounds=0, calls=PAUSED)
         run = self._maker.make(thread, self._new_id(), asked.body, fate=fate, asked=asked, now=now)
         if delay := max(behind - now, 0.0) + body.after_seconds:
             self._world.put_off(run, delay)
@@ -227,16 +246,19 @@ class LangGraphRoutes:
             return Answer(200, headers=joined, held=Held(run, lambda: objects.encode(_values(run))))
         if asked.shape.endswith("/stream"):
             return Answer(200, headers=headers, events=partial(_events, run))
-        return Answer(200, objects.encode(_shown(run)), headers)
+        return Answer(200, objects.encode(self._shown(run)), headers)
+
+    def _shown(self, run: RunRecord) -> Object:
+        return _shown(run, self._world.threads[run.thread_id])
 
     def _run(self, asked: Asked, now: float) -> RunRecord:
         thread = self._known(asked)
         run = thread.runs.get(_uuid(asked.path[3], "run_id"))
         if run is None:
-            raise Refusal(404, f"Run not found: {asked.path[3]}", kind="not_found")
+            raise Refusal(404, "Not Found", kind="not_found")
         if now - run.created < self._world.settings.read_lag:
             self._audit.counts["early_404"] += 1
-            raise Refusal(404, f"Run not found: {asked.path[3]}", kind="not_found")
+            raise Refusal(404, "Not Found", kind="not_found")
         return run
 
     def _list(self, asked: Asked, now: float) -> Answer:
@@ -244,8 +266,9 @@ class LangGraphRoutes:
         if settings.no_list:
             raise Refusal(404, "Not Found", kind="no_list")
         limit, offset = said.get("limit", "10"), said.get("offset", "0")
-        if not limit.isdecimal() or not offset.isdecimal() or not 1 <= int(limit) <= 1000:
-            raise Refusal(422, "limit and offset are whole numbers", kind="invalid_value")
+        if not limit.isdecimal() or not offset.isdecimal():
+            told = "invalid literal for int() with base 10"
+            raise Refusal(400, told, kind="invalid_value")
         wanted, seen = said.get("status", ""), now - settings.list_lag
         found = (
             run
@@ -253,10 +276,10 @@ class LangGraphRoutes:
             if run.created <= seen and wanted in {"", STATUS[run.status]}
         )
         page = islice(found, int(offset), int(offset) + int(limit))
-        return _ok([_shown(run) for run in page])
+        return _ok([self._shown(run) for run in page])
 
     def _get(self, asked: Asked, now: float) -> Answer:
-        return _ok(_shown(self._run(asked, now)))
+        return _ok(self._shown(self._run(asked, now)))
 
     def _join(self, asked: Asked, now: float) -> Answer:
         run = self._run(asked, now)
@@ -268,24 +291,26 @@ class LangGraphRoutes:
     def _cancel(self, asked: Asked, now: float) -> Answer:
         run, said = self._run(asked, now), asked.parameters()
         if run.rested:
-            raise Refusal(409, "Run is not pending or running", kind="cannot_cancel")
+            raise Refusal(404, "No matching runs to cancel.", kind="cannot_cancel")
         if said.get("action") == "rollback":
             self._world.delete_run(run)
-            return _ok({})
+            return Answer(202)
         self._world.cancel(run, now)
         if said.get("wait") in {"1", "true"}:
             return Answer(200, held=Held(run, lambda: b"{}"))
-        return _ok({})
+        return Answer(202)
 
     def _delete(self, asked: Asked, now: float) -> Answer:
-        run = self._run(asked, now)
-        if not run.rested:
-            raise Refusal(409, "Run is pending or running", kind="active_run")
-        self._world.delete_run(run)
+        self._world.delete_run(self._run(asked, now))
         return Answer(204)
 
 
-_ERROR_TEXT = "SimulatedError('Sorry, something went wrong.')"
+PAUSED = 0
+"""The calls a round of a run that paused for a person: none, and it is at rest."""
+
+_ERROR: Object = {"error": "SimulatedError", "message": "Sorry, something went wrong."}
+_QUESTION: list[Object] = [{"value": "answer me", "id": "simulated"}]
+_EMPTY: Object = {"values": {}, "next": [], "tasks": [], "metadata": {}}
 
 
 def _ok(answer: Object | list[Object]) -> Answer:
@@ -316,12 +341,10 @@ def _time(at: float) -> str:
 
 def _thread(thread: Thread) -> Object:
     last = next(reversed(thread.runs.values()), None)
-    status = "idle"
-    if thread.active:
-        waits = thread.active[0].status == "requires_action"
-        status = "interrupted" if waits else "busy"
-    elif last is not None and last.status == "failed":
-        status = "error"
+    status = "busy" if thread.active else "idle"
+    if status == "idle" and last is not None:
+        status = "error" if last.status == "failed" else status
+        status = "interrupted" if _paused(last) or last.status == "cancelled" else status
     record = thread.record
     return {
         "thread_id": record.id,
@@ -331,15 +354,42 @@ def _thread(thread: Thread) -> Object:
         "status": status,
         "config": {},
         "values": _values(last) if last is not None and last.rested else None,
-        "interrupts": {"agent": [{"value": "answer me"}]} if status == "interrupted" else {},
+        "error": _ERROR if status == "error" else None,
+        "interrupts": {"agent": _QUESTION} if last is not None and _paused(last) else {},
     }
 
 
-def _shown(run: RunRecord) -> Object:
+def _paused(run: RunRecord) -> bool:
+    return run.calls == PAUSED and run.status == "completed"
+
+
+def _state(run: RunRecord) -> Object:
+    """Return the state in which a run left its thread; a task tells what is still to be done."""
+    failed, paused = run.status == "failed", _paused(run)
+    task: Object = {
+        "id": run.id,
+        "name": "agent",
+        "error": f"{_ERROR['error']}({_ERROR['message']!r})" if failed else None,
+        "interrupts": _QUESTION if paused else [],
+    }
+    return {
+        "values": {} if failed or paused else _values(run),
+        "next": ["agent"] if failed or paused else [],
+        "tasks": [task] if failed or paused else [],
+        "metadata": {"run_id": run.id, "thread_id": run.thread_id},
+        "created_at": _time(run.rested or run.created),
+    }
+
+
+def _shown(run: RunRecord, thread: Thread) -> Object:
     sent = OBJECT.decode(run.body)
     name = msgspec.json.decode(sent["assistant_id"], type=str)
     given = run.metadata if not objects.is_null(run.metadata) else sent.get("metadata", NULL)
-    metadata: JsonObject = {} if objects.is_null(given) else OBJECT.decode(given)
+    own: JsonObject = {} if objects.is_null(given) else OBJECT.decode(given)
+    lent = thread.record.metadata
+    # What the server drops of a run it drops of the thread that the run made too.
+    dropped = not objects.is_null(run.metadata)
+    inherited: JsonObject = {} if dropped or objects.is_null(lent) else OBJECT.decode(lent)
     return {
         "run_id": run.id,
         "thread_id": run.thread_id,
@@ -347,7 +397,13 @@ def _shown(run: RunRecord) -> Object:
         "created_at": _time(run.created),
         "updated_at": _time(run.rested or run.started or run.created),
         "status": STATUS[run.status],
-        "metadata": {**metadata, "created_by": "system"},
+        "metadata": {
+            "created_by": "system",
+            "graph_id": name,
+            "assistant_id": _assistant(name),
+            **inherited,
+            **own,
+        },
         "kwargs": {"input": sent.get("input", NULL), "config": sent.get("config", NULL)},
         "multitask_strategy": sent.get("multitask_strategy", "enqueue"),
     }
@@ -363,7 +419,9 @@ def _assistant(name: str) -> str:
 
 def _values(run: RunRecord) -> Object:
     if run.status == "failed":
-        return {"__error__": {"error": "SimulatedError", "message": _ERROR_TEXT}}
+        return {"__error__": _ERROR}
+    if _paused(run):
+        return {"__interrupt__": _QUESTION}
     answer = {"type": "ai", "content": "Simulated answer", "id": f"msg-{run.id}"}
     return {"messages": [answer] if run.status in {"completed", "incomplete"} else []}
 
@@ -373,11 +431,10 @@ async def _events(run: RunRecord, clock: Clock, advance: Advance) -> Events:
     while not run.rested:
         await wait_for_change(run, clock, advance)
     if run.status == "failed":
-        yield _event("error", {"error": "SimulatedError", "message": _ERROR_TEXT})
+        yield _event("error", _ERROR)
     else:
         yield _event("values", _values(run))
-    yield _event("end", None)
 
 
-def _event(name: str, shown: Object | None) -> bytes:
+def _event(name: str, shown: Object) -> bytes:
     return b"event: %s\ndata: %s\n\n" % (name.encode(), objects.encode(shown))

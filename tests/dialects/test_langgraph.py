@@ -132,11 +132,17 @@ def test_a_lenient_check_sends_what_it_does_not_know() -> None:
     assert json.loads(line_accepted.body) == {"assistant_id": "a", "brand_new": 1.0}
 
 
-def test_a_thread_may_be_created_by_the_run_only_where_its_user_named_it() -> None:
+def test_a_named_thread_that_may_be_missing_is_made_before_its_run_and_never_by_it() -> None:
+    # A thread that a run makes keeps the run's metadata: our tag would go on to others' runs.
     line = {"assistant_id": "a", "thread_id": THREAD, "if_not_exists": "create"}
     job = a_job(accepted(DIALECT, line).body, thread_id=THREAD)
+    assert DIALECT.makes_thread(job)
+    (making,), _ = answered(DIALECT.make_thread(job, TAG), {"thread_id": THREAD})
+    assert json.loads(making.body or b"") == {"thread_id": THREAD, "if_exists": "do_nothing"}
     (call,), _ = answered(DIALECT.create(job, TAG, stream=False), a_run())
-    assert json.loads(call.body or b"")["if_not_exists"] == "create"
+    assert json.loads(call.body or b"")["if_not_exists"] == "reject"
+    there = a_job(b'{"assistant_id":"a","metadata":{"x":"create"}}', thread_id=THREAD)
+    assert not DIALECT.makes_thread(there)
 
 
 # Threads
@@ -236,10 +242,39 @@ def test_a_create_whose_body_is_lost_is_known_by_its_header(body: bytes) -> None
 def test_a_status_is_read_verbatim_and_an_unknown_one_ends_the_follow(
     status: str, kind: Kind
 ) -> None:
-    (call,), run = answered(DIALECT.read(THREAD, RUN_ID, TAG), a_run(status=status))
-    assert call.path == f"/threads/{THREAD}/runs/{RUN_ID}"
+    replies = [a_run(status=status), *([[]] if kind is Kind.FAILED else [])]
+    calls, run = answered(DIALECT.read(THREAD, RUN_ID, TAG), *replies)
+    assert calls[0].path == f"/threads/{THREAD}/runs/{RUN_ID}"
     assert (run.status, run.kind) == (status, kind)
     assert bool(run.ended_s) == (kind is not Kind.ACTIVE)
+
+
+@pytest.mark.parametrize(
+    ("told", "error"),
+    [
+        ("ValueError('boom')", ("valueerror", "boom")),
+        ('KeyError("it\'s gone")', ("keyerror", "it's gone")),
+        ("GraphError('a', 1)", ("grapherror", "'a', 1")),
+        ("no exception", ("", "no exception")),
+    ],
+)
+def test_a_failed_runs_error_is_asked_of_the_state_in_which_it_ended(
+    told: str, error: tuple[str, str]
+) -> None:
+    failed = a_run(status="error")
+    history = [{"values": None, "tasks": [{"error": None}, {"error": told}]}]
+    (_, call), run = answered(DIALECT.read(THREAD, RUN_ID, TAG), failed, history)
+    assert (call.method, call.path) == ("POST", f"/threads/{THREAD}/history")
+    assert json.loads(call.body or b"") == {"limit": 1, "metadata": {"run_id": RUN_ID}}
+    assert run.error is not None
+    assert (run.error.type, run.error.message) == error
+
+
+@pytest.mark.parametrize("told", [Reply(500, {}, b"{}"), Reply(404, {}, b"x"), {}, [{"tasks": 1}]])
+def test_a_failed_run_whose_state_cannot_be_read_has_failed_all_the_same(told: object) -> None:
+    (_, call), run = answered(DIALECT.read(THREAD, RUN_ID, TAG), a_run(status="error"), told)
+    assert call.optional
+    assert (run.status, run.kind, run.error) == ("error", Kind.FAILED, None)
 
 
 def test_a_run_with_odd_metadata_and_times_is_still_a_run() -> None:

@@ -8,9 +8,9 @@ import anyio
 import pytest
 from broken_server import RUN, BrokenServer
 
-from runner.core.call import Call, Reply, Silence
+from runner.core.call import Call, Flow, Reply, Silence
 from runner.http.route import Route
-from runner.http.sender import Sender
+from runner.http.sender import Failed, Sender, drive
 
 pytestmark = pytest.mark.anyio
 
@@ -68,6 +68,18 @@ async def test_a_broken_read_is_sent_once_too(sender: Sender, server: BrokenServ
     answer = await sender.send(read("reset_after_reading"))
     assert isinstance(answer, Silence)
     assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("optional", [False, True])
+async def test_a_refusal_ends_a_flow_unless_the_question_was_optional(
+    sender: Sender, optional: bool
+) -> None:
+    def asks() -> Flow[int]:
+        reply = yield Call("GET", "/threads/thread_1/moved", optional=optional)
+        return reply.status
+
+    got = await drive(sender, asks())
+    assert got == 307 if optional else isinstance(got, Failed)
 
 
 WHOLE = {

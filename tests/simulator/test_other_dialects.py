@@ -196,17 +196,59 @@ def test_each_strategy_meets_a_busy_langgraph_thread_in_its_way(graphs: Simulato
 def test_langgraphs_refusals_have_its_shape(graphs: SimulatorProcess) -> None:
     runs = f"/threads/{UUIDS[3]}/runs"
     no_uuid = _ask(graphs, "POST", "/threads/abc/runs", {"assistant_id": "agent"})
-    unknown = _ask(graphs, "POST", runs, {"assistant_id": "agent", "imput": {}})
-    assert (no_uuid[0], unknown[0]) == (422, 422)
-    assert unknown[2] == {
-        "detail": [
-            {
-                "loc": ["body", "imput"],
-                "msg": "Unknown parameter: 'imput'.",
-                "type": "unknown_parameter",
-            }
-        ]
-    }
+    no_thread = _ask(graphs, "POST", runs, {"assistant_id": "agent", "input": {}})
+    none_listed = _ask(graphs, "GET", runs)
+    nobody = _ask(graphs, "POST", runs, {"assistant_id": "asst_missing"})
+    assert (no_uuid[0], no_uuid[2]) == (422, {"detail": "Invalid thread_id: must be a UUID"})
+    assert (no_thread[0], no_thread[2]) == (404, {"detail": "Thread or assistant not found."})
+    assert none_listed[0] == 404
+    assert (nobody[0], "Invalid assistant" in str(nobody[2])) == (422, True)
+
+
+def test_a_langgraph_run_inherits_the_metadata_of_the_thread_that_another_run_made(
+    graphs: SimulatorProcess,
+) -> None:
+    runs = f"/threads/{UUIDS[5]}/runs"
+    first = {"assistant_id": "agent", "if_not_exists": "create", "metadata": {"runner_key": "g2"}}
+    _ask(graphs, "POST", runs, first)
+    second = _ask(graphs, "POST", runs, {"assistant_id": "agent", "misspelt": 1})[2]
+    assert isinstance(second, dict)
+    assert second["metadata"]["runner_key"] == "g2"
+
+
+def test_a_langgraph_run_ends_in_a_state_that_tells_why(graphs: SimulatorProcess) -> None:
+    thread = f"/threads/{UUIDS[6]}"
+    _ask(graphs, "POST", "/threads", {"thread_id": UUIDS[6]})
+    ends: list[object] = []
+    for fate in ("failed", "requires_action"):
+        body = {"assistant_id": "agent", "metadata": {"fate": fate}}
+        joined = _ask(graphs, "POST", f"{thread}/runs/wait", body)
+        where = joined[1]["content-location"]
+        run = _ask(graphs, "GET", where)[2]
+        asked = {"limit": 1, "metadata": {"run_id": where.rpartition("/")[2]}}
+        states = _ask(graphs, "POST", f"{thread}/history", asked)[2]
+        assert isinstance(states, list)
+        ends.append((_status(run), states[0]["tasks"][0]["error"]))
+    assert ends == [
+        ("error", "SimulatedError('Sorry, something went wrong.')"),
+        ("success", None),
+    ]
+    assert _status(_ask(graphs, "GET", thread)[2]) == "interrupted"
+
+
+def test_a_langgraph_cancel_answers_without_a_body_and_404_once_it_has_ended(
+    graphs: SimulatorProcess,
+) -> None:
+    thread = f"/threads/{UUIDS[7]}"
+    _ask(graphs, "POST", "/threads", {"thread_id": UUIDS[7]})
+    body = {"assistant_id": "agent", "metadata": {"fate": "slow:60"}}
+    made = _ask(graphs, "POST", f"{thread}/runs", body)[2]
+    assert isinstance(made, dict)
+    cancel = f"{thread}/runs/{made['run_id']}/cancel"
+    began = _ask(graphs, "POST", cancel)
+    _ask(graphs, "GET", f"{thread}/runs/{made['run_id']}/join")
+    again = _ask(graphs, "POST", cancel)
+    assert (began[0], began[2], again[0]) == (202, None, 404)
 
 
 @pytest.mark.anyio
