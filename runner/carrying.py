@@ -3,8 +3,8 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
@@ -62,16 +62,26 @@ def carry(
     *,
     feed: Feed | None = None,
     forever: bool = False,
+    every: bool = False,
 ) -> Carried:
-    """Run the loop to its end. Raises what a person caused as one `RunnerError`."""
+    """Run the loop to its end. Raises what a person caused as one `RunnerError`.
+
+    `every`: batches that come later are carried too.
+    """
     uvloop = find_spec("uvloop") is not None
-    try:
+    with one_line():
         return anyio.run(
-            partial(work_on, parts, batches, feed=feed, forever=forever),
+            partial(work_on, parts, batches, feed=feed, forever=forever, every=every),
             backend_options={"use_uvloop": uvloop},
         )
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """Raise what a person caused as one `RunnerError`, however deep among the tasks it was met."""
+    try:
+        yield
     except BaseExceptionGroup as group:
-        # What a person caused is one line, however deep among the tasks it was met.
         told, others = group.split(RunnerError)
         if told is None or others is not None:
             raise
@@ -84,15 +94,24 @@ async def work_on(
     *,
     feed: Feed | None = None,
     forever: bool = False,
+    every: bool = False,
+    begun: Callable[[Pool | Fleet], None] | None = None,
 ) -> Carried:
-    """Carry these batches to their rest, on a loop that runs already."""
+    """Carry these batches to their rest, on a loop that runs already.
+
+    `begun` gets what works, to stop it by; signals are left alone then.
+    """
     began = time.monotonic()
     async with AsyncExitStack() as stack:
-        worker = await _worker(parts, batches, feed, stack, forever=forever)
+        worker = await _worker(parts, batches, feed, stack, forever=forever, every=every)
         async with (
             anyio.create_task_group() as group,
-            interrupts(lambda: worker.stop("interrupted"), lambda: os._exit(3)),
+            interrupts(lambda: worker.stop("interrupted"), lambda: os._exit(3))
+            if begun is None
+            else nullcontext(),
         ):
+            if begun is not None:
+                begun(worker)
             if feed is not None:
                 group.start_soon(_feed, parts, worker, feed)
             group.start_soon(_report, parts, worker, batches, began)
@@ -111,6 +130,7 @@ async def _worker(
     stack: AsyncExitStack,
     *,
     forever: bool,
+    every: bool,
 ) -> Pool | Fleet:
     """This process's own pool, or a fleet of processes that this one only watches.
 
@@ -119,8 +139,10 @@ async def _worker(
     settings = parts.settings
     shared = parts.store.engine_name == "postgresql" and is_known()
     if (settings.processes or 1) > 1 or (shared and feed is None and not settings.child):
-        return _fleet(parts, batches, feed, forever=forever)
+        return _fleet(parts, batches, feed, forever=forever, every=every)
     policy = replace(policy_of(parts.settings), forever=forever)
+    if parts.tools is not None:
+        policy = replace(policy, tools=parts.tools)
     budgets = parts.budgets()
     assignments = [parts.assignment(b, policy, budgets, stack) for b in batches]
     pool = Pool(
@@ -134,6 +156,7 @@ async def _worker(
         warn=parts.talk.warn,
         feeding=lambda: feed is not None and feed.open,
         dead_man=dead_man(boottime) if shared and settings.child else None,
+        join=(lambda b: parts.assignment(b, policy, budgets, stack)) if every else None,
     )
     group = await stack.enter_async_context(anyio.create_task_group())
     stack.callback(group.cancel_scope.cancel)
@@ -150,7 +173,7 @@ async def _end_with_parent(pool: Pool) -> None:
 
 
 def _fleet(
-    parts: Composition, batches: Sequence[Batch], feed: Feed | None, *, forever: bool
+    parts: Composition, batches: Sequence[Batch], feed: Feed | None, *, forever: bool, every: bool
 ) -> Fleet:
     settings, store = parts.settings, parts.store
     ids = [b.id for b in batches]
@@ -158,8 +181,7 @@ def _fleet(
     environ = dict(settings.environ) | as_variables(settings)
     environ["RUNNER_PROCESSES"] = "1"
     environ["RUNNER_QUIET"] = environ["RUNNER_CHILD"] = "1"
-    environ["RUNNER_BATCH"] = ",".join(b.name for b in batches)
-    environ["RUNNER_CONCURRENCY"] = str(max(1, settings.concurrency // count))
+    environ["RUNNER_BATCH"] = "" if every else ",".join(b.name for b in batches)
     if parts.simulator is not None:
         environ["RUNNER_SIMULATOR_URL"] = parts.simulator.url
         environ["RUNNER_SIMULATE"] = "0"

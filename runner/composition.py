@@ -16,6 +16,7 @@ from runner.config import Settings, dialect_options, extra_headers, secret
 from runner.core.batch import Batch
 from runner.core.breaker import Breaker
 from runner.core.errors import UsageError
+from runner.core.following import polls_a_run
 from runner.core.lateness import raised_wait_s
 from runner.core.model import Proofs
 from runner.core.points import Reach, pass_by
@@ -31,7 +32,7 @@ from runner.simulator.started import StartedSimulator
 from runner.store.store import Store
 from runner.work.budgets import Budgets
 from runner.work.carried import Assignment
-from runner.work.policy import OnAction, OnDoubt, WorkPolicy
+from runner.work.policy import OnAction, OnDoubt, ToolFunction, WorkPolicy
 from runner.work.tools import load_tools
 
 SIMULATED = "simulate:"
@@ -62,7 +63,7 @@ class Composition:
     """One set of settings and what is made of it, opened when first needed (a context manager).
 
     `patient`: whether opening waits for a database that is not there yet. `simulator` is the one
-    that a rehearsal started, None outside `serving`.
+    that a rehearsal started, None outside `serving`. `tools` goes before the setting's function.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Composition:
         self.reach = reach
         self.rng = random.Random()
         self.patient = False
+        self.tools: ToolFunction | None = None
         self.simulator: StartedSimulator | None = None
         self._stack = ExitStack()
         self._store: Store | None = None
@@ -90,7 +92,8 @@ class Composition:
             self._store = Store.open(
                 self.settings.db,
                 reach=self.reach,
-                on_trouble=self.talk.warn,
+                # A child meets the trouble that its parent meets, and the parent tells of it.
+                on_trouble=None if self.settings.child else self.talk.warn,
                 patient=self.patient,
             )
             self._stack.callback(self._store.close)
@@ -170,6 +173,7 @@ class Composition:
         account = account_of(batch.base_url, key.reveal() if key else "")
         return Assignment(
             batch,
+            account,
             dialect,
             sender,
             Tag(batch.tag),
@@ -234,7 +238,7 @@ def policy_of(settings: Settings) -> WorkPolicy:
         retry_runs=settings.retry_runs,
         stream=settings.stream,
         beside=frozenset(settings.with_),
-        polls_a_run=settings.polls,
+        polls_a_run=polls_a_run(settings.polls, settings.read_rpm, settings.rpm or 0.0),
         on_action=OnAction(settings.on_action),
         tools=load_tools(settings.tools) if settings.tools else None,
         tools_timeout_s=settings.tools_timeout,
@@ -242,7 +246,6 @@ def policy_of(settings: Settings) -> WorkPolicy:
         stop_after_s=settings.stop_after,
         max_failures=failures,
         max_failed_share=share,
-        max_cost=settings.max_cost,
         version=__version__,
     )
 

@@ -5,6 +5,8 @@ from collections.abc import Generator
 
 import pytest
 
+pytest_plugins = ["engines"]
+
 NO_SKIP = bool(os.environ.get("RUNNER_TEST_NO_SKIP"))  # noqa: TID251 - a switch of the tests' own
 """A skip fails: what is skipped where everything is installed would be skipped for ever."""
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from simulator_process import SimulatorProcess
 
+from runner.config import Value
+
 CHILD = Path(__file__).parent / "crash" / "child.py"
 Line = dict[str, object]
 
@@ -52,7 +54,7 @@ class Scene:
     server: SimulatorProcess
     count: int
     url: str = ""
-    settings: dict[str, object] = field(
+    settings: dict[str, Value] = field(
         default_factory=lambda: {
             "doubt_wait": 1.5,
             "stale_wait": 2.0,
@@ -69,6 +71,11 @@ class Scene:
     @property
     def db(self) -> str:
         return self.url or str(self.folder / "r.db")
+
+    @property
+    def flags(self) -> dict[str, Value]:
+        """The settings of a command on this scene's database and server."""
+        return {"db": self.db, "base_url": self.server.url, **self.settings}
 
     def start(self, point: str = "-", nth: int = 1) -> subprocess.Popen[bytes]:
         command = [
@@ -90,7 +97,9 @@ class Scene:
             _, said = child.communicate(timeout=timeout)
         finally:
             child.kill()
-        return child.returncode, said.decode(errors="replace")
+        told = said.decode(errors="replace")
+        assert "Traceback" not in told, told
+        return child.returncode, told
 
     def rows(self) -> list[dict[str, object]]:
         with (self.folder / "o.jsonl").open() as results:

@@ -30,7 +30,7 @@ class PostgresServer:
         self._bin = bin_folder
         # A short path: a socket's may have no more than about 100 characters.
         self.folder = Path(tempfile.mkdtemp(prefix="rpg-"))
-        self.port = _free_port()
+        self.port = free_port()
         if os.getuid() == 0:
             # The server refuses root.
             shutil.chown(self.folder, "postgres")
@@ -75,6 +75,12 @@ class PostgresServer:
             )
         return self.url(name)
 
+    def drop(self, url: str) -> None:
+        """Remove a database, whoever is still connected to it."""
+        name = sql.Identifier(url.rpartition("/")[2])
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
+
     def _run(self, program: str, *arguments: str) -> None:
         as_user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
         subprocess.run(
@@ -88,7 +94,7 @@ class PostgresServer:
         )
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

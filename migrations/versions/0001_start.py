@@ -188,6 +188,8 @@ def upgrade() -> None:
         sa.Column("clock_beat_ms", sa.BigInteger(), nullable=False),
         sa.Column("taken", sa.Integer(), nullable=False),
         sa.Column("running", sa.Integer(), nullable=False),
+        sa.Column("wanting", sa.Integer(), nullable=False),
+        sa.Column("accounts", sa.String(), nullable=False),
         sa.Column("batches", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )

@@ -44,12 +44,16 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """What queueing a chunk of lines came to; sums with `+`. `replaced` only with --replace."""
+    """What queueing a chunk of lines came to; sums with `+`. `replaced` only with --replace.
+
+    `elsewhere` are new lines that were left out, since their jobs ended well elsewhere.
+    """
 
     new: int = 0
     known: int = 0
     replaced: int = 0
     conflicts: tuple[Conflict, ...] = ()
+    elsewhere: int = 0
 
     def __add__(self, other: "Added") -> "Added":
         return Added(
@@ -57,6 +61,7 @@ class Added:
             self.known + other.known,
             self.replaced + other.replaced,
             self.conflicts + other.conflicts,
+            self.elsewhere + other.elsewhere,
         )
 
 
@@ -72,6 +77,7 @@ class Queued:
     vanished: int = 0
     vanished_names: tuple[str, ...] = ()
     unchanged: bool = False
+    elsewhere: int = 0
 
     @property
     def faulty(self) -> bool:

@@ -5,10 +5,9 @@ was in flight when the server said no. `--concurrency` caps it. Very short runs 
 few of their lengths, so slow start costs them next to nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
-from heapq import heapify, heappop, heappush
 
 FIRST = 4.0
 CUT = 0.8
@@ -115,41 +114,12 @@ def _cut(state: Ceiling, c: float, now: float, gate: float, in_row: int) -> Ceil
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Runs of one assistant, or of one batch: how many are in flight, and whether more could go."""
+def part_of(concurrency: int, others: Sequence[int]) -> int:
+    """Return how many of the runs that all may have in flight a worker may have, at least one.
 
-    in_flight: int
-    has_work: bool
-    weight: float = 1.0
-
-
-def shares(groups: Mapping[str, Group], c: int) -> dict[str, int]:
-    """Return how many runs each group may hold, c in all: max-min by weight.
-
-    A group without work keeps at most what it has in flight, and the others share the rest; one
-    slow group cannot fill every place. Where there are more groups than places the ones with the
-    least in flight go first, so that each comes to its turn.
+    `others` is what each other worker with work of its own has in flight, at the same account. The
+    parts are even; one that comes new waits until the others have come down to theirs.
     """
-    wanting = sorted(
-        (name for name, group in groups.items() if group.has_work),
-        key=lambda name: (groups[name].in_flight / groups[name].weight, name),
-    )
-    given = dict.fromkeys(groups, 0)
-    for name in wanting[:c]:
-        given[name] = 1
-    next_up = [
-        ((given[name] + 1) / group.weight, name)
-        for name, group in groups.items()
-        if group.has_work or group.in_flight
-    ]
-    heapify(next_up)
-    left = c - sum(given.values())
-    while left > 0 and next_up:
-        _, name = heappop(next_up)
-        group = groups[name]
-        given[name] += 1
-        left -= 1
-        if group.has_work or given[name] < group.in_flight:
-            heappush(next_up, ((given[name] + 1) / group.weight, name))
-    return given
+    if not others:
+        return concurrency
+    return max(1, min(concurrency // (len(others) + 1), concurrency - sum(others)))

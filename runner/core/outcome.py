@@ -1,5 +1,6 @@
 """What the store hands out for one job when it is asked for results: the end, or how far it got."""
 
+import json
 from dataclasses import dataclass
 
 from runner.core.model import JobState, Usage
@@ -55,3 +56,14 @@ class Outcome:
     usage: Usage | None = None
     doubles: tuple[str, ...] = ()
     possible_double: bool = False
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the job ended well: `completed`, or the dialect's own word for it."""
+        return self.state is JobState.SUCCEEDED
+
+    @property
+    def run_object(self) -> dict[str, object] | None:
+        """Return `run` read as JSON, None where no run is known or it is no object."""
+        parsed: object = None if self.run is None else json.loads(self.run)
+        return parsed if isinstance(parsed, dict) else None

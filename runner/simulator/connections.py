@@ -62,8 +62,13 @@ class Connections:
         """Forget a connection."""
         self._open.pop(_address(transport), None)
 
-    def of(self, client: tuple[str, int]) -> Connection:
-        """Return a client's connection; one that is gone already takes every call in silence."""
+    def of(self, client: tuple[str, int] | None) -> Connection:
+        """Return a client's connection; one that is gone already takes every call in silence.
+
+        One that was gone before its request was taken up has no address left.
+        """
+        if client is None:
+            return Connection(_GONE)
         return self._open.get((client[0], client[1])) or Connection(_GONE)
 
 

@@ -16,6 +16,7 @@ from runner.core.batch import Added, Batch, Queued
 from runner.core.model import JobSpec
 from runner.core.points import Point
 from runner.store.lines import Chunk, Line, Source, add_looking, add_new, lanes_of
+from runner.store.listen import tell_others
 from runner.store.pass_memory import PassMemory
 
 T = TypeVar("T")
@@ -43,7 +44,13 @@ _FINISHED = text(
     WHERE id = :id
     """
 )
-_HAS_JOBS = text("SELECT 1 FROM job WHERE batch_id = :batch_id AND source_id = :source_id LIMIT 1")
+# In an order that its index has: else PostgreSQL guesses that a scan would soon meet one, and scans
+# all jobs for a source that has none.
+_HAS_JOBS = text(
+    """
+    SELECT 1 FROM job WHERE batch_id = :batch_id AND source_id = :source_id ORDER BY line LIMIT 1
+    """
+)
 OF_SOURCE = text(
     """
     SELECT id, custom_id, line FROM job
@@ -69,13 +76,25 @@ class Writes(Protocol):
 
 
 class Queueing:
-    """One pass over one manifest of a batch; `replacing`: changed lines replace their jobs."""
+    """One pass over one manifest of a batch; `replacing`: changed lines replace their jobs.
 
-    def __init__(self, write: Writes, batch: Batch, path: str, *, replacing: bool) -> None:
+    `elsewhere` tells of a new line's name whether its job ended well elsewhere: it is left out.
+    """
+
+    def __init__(
+        self,
+        write: Writes,
+        batch: Batch,
+        path: str,
+        *,
+        replacing: bool,
+        elsewhere: Callable[[str], bool] | None = None,
+    ) -> None:
         self._write = write
         self._batch = batch
         self._path = path
         self._replacing = replacing
+        self._elsewhere = elsewhere
         self._memory = PassMemory()
         self._lanes: dict[str, int] = {}
         self._total = Added()
@@ -84,7 +103,7 @@ class Queueing:
         self._begun = False
         self._source_id, self._identity, self._lines, self._had_jobs = write(self._open)
         # A pass over lines that nobody knows yet runs without looking for them.
-        self._looks = self._had_jobs
+        self._looks = self._had_jobs or elsewhere is not None
 
     def skip(self, identity: str | None) -> Queued | None:
         """Return what is known of a manifest that was queued whole, clean and the same before.
@@ -127,7 +146,7 @@ class Queueing:
             if chunk is None:
                 raise AssertionError("a chunk that was looked up came to nothing")
             # Lines that are known come in long stretches: after a kill, or at the next pass.
-            self._looks = chunk.added.new < len(lines)
+            self._looks = chunk.added.new < len(lines) or self._elsewhere is not None
         self._begun = True
         self._last_ms = now_ms
         if self._had_jobs or self._replacing:
@@ -161,6 +180,7 @@ class Queueing:
             conflicts=self._conflicts,
             vanished=vanished,
             vanished_names=names,
+            elsewhere=self._total.elsewhere,
         )
 
     def _open(self, connection: Connection) -> tuple[int, str, int, bool]:
@@ -191,8 +211,19 @@ class Queueing:
             # Until this pass is whole, its source is not to be skipped.
             connection.execute(_BEGUN, {"id": source.id})
         if not looking:
-            return add_new(connection, source, lines, self._lanes)
-        return add_looking(connection, source, lines, self._lanes, self._may_replace)
+            chunk = add_new(connection, source, lines, self._lanes)
+        else:
+            chunk = add_looking(
+                connection,
+                source,
+                lines,
+                self._lanes,
+                self._may_replace,
+                self._elsewhere or (lambda _name: False),
+            )
+        if chunk is not None and (chunk.added.new or chunk.added.replaced):
+            tell_others(connection)
+        return chunk
 
     def _may_replace(self, job_id: int) -> bool:
         # Two lines of one manifest that share a name would replace each other at each pass.

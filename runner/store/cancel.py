@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row, bindparam, text
 from runner.core.model import JobState, Reason
 from runner.core.states import Event, step
 from runner.store import turns
+from runner.store.listen import tell_others
 from runner.store.sums import note_ended
 from runner.store.tally import Deltas, change, moved
 
@@ -70,6 +71,7 @@ def cancel(connection: Connection, ids: Sequence[int], wall_ms: int) -> Cancelle
     asked = [row.id for row in rows if row.id not in ended]
     if asked:
         connection.execute(_ASK, {"ids": asked})
+        tell_others(connection)
     if ending:
         _end(connection, ending, wall_ms)
     return Cancelled(len(ending), len(asked))

@@ -4,6 +4,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from random import Random
+from threading import Lock
 
 from sqlalchemy import Connection, Engine, NullPool, StaticPool, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -15,6 +16,11 @@ from runner.store.place import Place
 
 WARN_AFTER_S = 2.0
 GIVE_UP_AFTER_S = 120.0
+PATIENT_S = 10
+"""So long a PostgreSQL waits for a transaction whose client is stopped or cut off.
+
+Its locks (a batch's tally, say) would hold up every other host for as long as it is.
+"""
 
 _LOCKED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _SQLITE_TROUBLE = {
@@ -39,7 +45,8 @@ _POSTGRESQL_TROUBLE = {
 }
 # Another transaction was in the way, and the server undid ours: it runs again whole.
 _COLLISIONS = frozenset({"40001", "40P01", "55P03"})
-_RESTARTING = frozenset({"57P01", "57P02", "57P03"})
+# 25P03: our transaction was ended since we said nothing for `PATIENT_S`, having been stopped.
+_RESTARTING = frozenset({"57P01", "57P02", "57P03", "25P03"})
 
 
 class Engines:
@@ -51,11 +58,12 @@ class Engines:
             self._writing = _sqlite(place, "BEGIN IMMEDIATE")
             self._reading = self._writing if place.in_memory else _sqlite(place, "BEGIN")
         else:
-            # Two connections a process at most: the writer keeps one, reads share the other.
+            # Two connections a process at most: the writer keeps this one, and all else shares
+            # the light writer's.
             self._writing = self._reading = create_engine(
                 place.url,
                 pool_size=1,
-                max_overflow=1,
+                max_overflow=0,
                 pool_pre_ping=True,
                 # Statements that the server prepared are unknown on the next connection of a
                 # pooler in transaction mode (psycopg's documentation, "prepared statements").
@@ -190,6 +198,24 @@ def _unreachable(error: DBAPIError) -> str:
     return f"no answer from the server: {quoted(lines[-1].strip() if lines else 'closed')}"
 
 
+class Told:
+    """Tells each line once in a while: a server that is away is met by several threads at once."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._lock = Lock()
+        self._at: dict[str, float] = {}
+
+    def __call__(self, line: str) -> None:
+        """Tell a line, unless it was told while somebody may still wait for the same."""
+        now = time.monotonic()
+        with self._lock:
+            last = self._at.get(line)
+            self._at[line] = now
+        if last is None or now - last > GIVE_UP_AFTER_S:
+            self._tell(line)
+
+
 class Patience:
     """How long to wait for a database that is locked or away: tell once, and give up in the end.
 
@@ -229,5 +255,5 @@ class Patience:
             # Past the first moments the lock is no writer's: do not burn a core on it.
             self._pause(self._rng.uniform(0.0005, 0.002) if waited_s < 1 else 0.02)
         else:
-            self._away_s = min(5.0, self._away_s * self._rng.uniform(1.5, 2.5))
+            self._away_s = min(2.0, self._away_s * self._rng.uniform(1.5, 2.5))
             self._pause(self._away_s)

@@ -94,8 +94,8 @@ class Other:
 _ENLIST = text(
     """
     INSERT INTO worker (id, host, boot, pid, version, lock, started_ms, clock_beat_ms, taken,
-        running, batches)
-    VALUES (:id, :host, :boot, :pid, :version, :lock, :started_ms, :now_ms, 0, 0, :batches)
+        running, wanting, accounts, batches)
+    VALUES (:id, :host, :boot, :pid, :version, :lock, :started_ms, :now_ms, 0, 0, 0, '', :batches)
     """
 )
 _BEAT = text(
@@ -106,6 +106,18 @@ _BEAT = text(
 _OTHERS = text(
     """
     SELECT id, host, boot, pid, lock, clock_beat_ms, taken FROM worker WHERE id <> :me ORDER BY id
+    """
+)
+_TELL = text(
+    """
+    UPDATE worker SET running = :running, wanting = :wanting, accounts = :accounts
+    WHERE id = :id AND (running <> :running OR wanting <> :wanting OR accounts <> :accounts)
+    """
+)
+_FELLOWS = text(
+    """
+    SELECT running, accounts FROM worker
+    WHERE id <> :id AND taken = 0 AND wanting = 1 AND clock_beat_ms > :since_ms
     """
 )
 _LAPSE = text("UPDATE worker SET taken = 1 WHERE id = :id AND taken = 0 AND clock_beat_ms = :beat")
@@ -157,6 +169,30 @@ def beat(connection: Connection, worker_id: str, running: int, now_ms: int) -> b
     """Renew a worker's lease; False where it has lapsed, for good."""
     binds = {"id": worker_id, "running": running, "now_ms": now_ms}
     return connection.execute(_BEAT, binds).rowcount == 1
+
+
+def fellows(
+    connection: Connection,
+    me: str,
+    running: int,
+    accounts: frozenset[str],
+    *,
+    wanting: bool,
+    since_ms: int,
+) -> list[int]:
+    """Tell what this worker has in flight; return what each other has that uses its accounts.
+
+    Only those that have work now and have beaten since.
+    """
+    told = "\n".join(sorted(accounts))
+    connection.execute(
+        _TELL, {"id": me, "running": running, "wanting": int(wanting), "accounts": told}
+    )
+    return [
+        row.running
+        for row in connection.execute(_FELLOWS, {"id": me, "since_ms": since_ms})
+        if accounts & set(row.accounts.split("\n"))
+    ]
 
 
 def others(connection: Connection, me: str) -> list[Other]:

@@ -3,22 +3,33 @@
 A permit stands a fraction of a second ahead, and a power cut lasts longer. So its commit does not
 wait for the disk: p50 0.02 ms instead of 4.0 (budgets.md section 1.3), and it never waits behind
 the writer thread's groups. A killed process loses nothing that it committed.
+
+On PostgreSQL it is the second of a process's two connections, so reads and notifications take it
+too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from random import Random
 from threading import Event, Lock
 from typing import TypeVar
 
-from sqlalchemy import Connection, Engine, NullPool, create_engine, event
+from sqlalchemy import Connection, Engine, NullPool, create_engine, event, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from runner.store.engine import Patience, is_lost
+from runner.store.engine import PATIENT_S, Patience, is_lost
 from runner.store.place import Place
 
 T = TypeVar("T")
+
+_LIGHTLY = text(
+    f"""
+    SELECT set_config('synchronous_commit', 'off', true),
+        set_config('idle_in_transaction_session_timeout', '{PATIENT_S}s', true)
+    """
+)
 
 
 class LightWriter:
@@ -38,15 +49,32 @@ class LightWriter:
         It runs again after a collision or a lost connection: what was granted then and not heard
         of is lost, as with a process that dies.
         """
+        return self._patiently(lambda: self._once(verb, whole=whole))
+
+    def read(self, verb: Callable[[Connection], T]) -> T:
+        """Run a verb that only reads, as one transaction."""
+        return self._patiently(lambda: self._plainly(verb))
+
+    @contextmanager
+    def held(self) -> Iterator[Connection | None]:
+        """Give the connection as it is, while nobody else uses it; None where there is none."""
         with self._lock:
-            patience = Patience(self._place, self._rng, Event().wait, self._tell)
-            while True:
-                try:
-                    return self._once(verb, whole=whole)
-                except DBAPIError as error:
-                    if is_lost(error):
-                        self._forget()
-                    patience.wait(error)
+            yield self._connection
+
+    def open_again(self) -> bool:
+        """Make the connection where there is none; False, at once, where the server is away."""
+        with self._lock:
+            try:
+                self._connection = self._connection or self._made()
+            except DBAPIError:
+                return False
+            return True
+
+    def forget(self, connection: Connection) -> None:
+        """Let go of a connection that was found to be lost, if it is still the one in use."""
+        with self._lock:
+            if self._connection is connection:
+                self._forget()
 
     def outside(self, statement: str) -> None:
         """Run a statement that no transaction may hold, such as VACUUM."""
@@ -71,15 +99,32 @@ class LightWriter:
                 self._engine.dispose()
                 self._engine = None
 
+    def _patiently(self, work: Callable[[], T]) -> T:
+        with self._lock:
+            patience = Patience(self._place, self._rng, Event().wait, self._tell)
+            while True:
+                try:
+                    return work()
+                except DBAPIError as error:
+                    if is_lost(error):
+                        self._forget()
+                    patience.wait(error)
+
+    def _made(self) -> Connection:
+        self._engine = self._engine or _engine(self._place)
+        return self._engine.connect()
+
+    def _plainly(self, verb: Callable[[Connection], T]) -> T:
+        self._connection = self._connection or self._made()
+        with self._connection.begin():
+            return verb(self._connection)
+
     def _once(self, verb: Callable[[Connection], T], *, whole: bool) -> T:
-        if self._connection is None:
-            self._engine = self._engine or _engine(self._place)
-            self._connection = self._engine.connect()
-        connection = self._connection
+        self._connection = connection = self._connection or self._made()
         with connection.begin():
             if connection.dialect.name == "postgresql":
                 # For this transaction alone: behind a pooler the session is others' too.
-                connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+                connection.execute(_LIGHTLY)
             elif whole:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             return verb(connection)

@@ -192,17 +192,23 @@ def add_looking(
     lines: Sequence[Line],
     lanes: Mapping[str, int],
     may_replace: Callable[[int], bool],
+    elsewhere: Callable[[str], bool],
 ) -> Chunk:
     """Queue the lines that are new, and find out what the others are.
 
-    The same name and content: known. Other content: a conflict and nothing changed, or the job's
-    next generation where `may_replace` says so of its id and the job can be.
+    A new line is left out where `elsewhere` says so of its name. The same name and content: known.
+    Other content: a conflict and nothing changed, or the job's next generation where `may_replace`
+    says so of its id and the job can be.
     """
     turns.enter(connection, source.batch.origin)
     known = _known(connection, source.batch.id, [line.name for line in lines])
     sorted_out = _Sorted()
     for line in lines:
-        _sort(line, known.get(line.name), source, sorted_out, may_replace)
+        row = known.get(line.name)
+        if row is None and elsewhere(line.name):
+            sorted_out.elsewhere += 1
+        else:
+            _sort(line, row, source, sorted_out, may_replace)
     deltas: Deltas = Counter()
     if sorted_out.moved:
         connection.execute(_MOVED, sorted_out.moved)
@@ -219,6 +225,7 @@ def add_looking(
         known=sorted_out.same,
         replaced=len(sorted_out.changed),
         conflicts=_conflicts(connection, source, sorted_out.conflicts),
+        elsewhere=sorted_out.elsewhere,
     )
     return Chunk(added, (*sorted_out.seen, *ids))
 
@@ -229,6 +236,7 @@ class _Sorted:
     def __init__(self) -> None:
         self.new: dict[str, Line] = {}
         self.same = 0
+        self.elsewhere = 0
         self.moved: list[dict[str, int]] = []
         self.changed: list[tuple[_Row, Line]] = []
         self.conflicts: list[tuple[Line, int, int]] = []

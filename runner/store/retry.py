@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Row, bindparam, text
 from runner.core.model import ApiError, JobState, Reason
 from runner.core.states import Event, step
 from runner.store import turns
+from runner.store.listen import tell_others
 from runner.store.outcomes import error_of, usage_of
 from runner.store.sums import Undone, note_undone
 from runner.store.tables import STATES
@@ -106,6 +107,7 @@ def retry(connection: Connection, ids: Sequence[int], wanted: Wanted) -> Retried
             meant.append(row)
     if meant:
         _put_back(connection, meant)
+        tell_others(connection)
     return Retried(len(meant), held_back)
 
 

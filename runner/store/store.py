@@ -24,9 +24,10 @@ from runner.store.add import Queueing
 from runner.store.claim import Left, Want
 from runner.store.clock import Clock, MachineClock, boot_id
 from runner.store.commands import Commands
-from runner.store.engine import Engines, Patience
+from runner.store.engine import Engines, Patience, Told
 from runner.store.leases import Enlisted, TakenOver
 from runner.store.light import LightWriter
+from runner.store.listen import Listener
 from runner.store.place import place_of
 from runner.store.record import Now, check
 from runner.store.taking_over import TakeOver
@@ -48,13 +49,14 @@ class Store(Commands):
         self._engines = engines
         self._reach = reach
         self._clock = clock
-        self._tell = tell
+        self._tell = tell = Told(tell)
         self._offset_ms = 0
         self._locks: dict[str, locks.Lock] = {}
         self._boot = boot_id()
         self._host = socket.gethostname()
         self._rng = Random()
         self._light = LightWriter(engines.place, tell)
+        self._listener: Listener | None = None
         self._writer = Writer(engines, self._now, reach, tell)
 
     @classmethod
@@ -125,6 +127,8 @@ class Store(Commands):
     def close(self) -> None:
         """Commit what is queued, and let go of the database; a second time does nothing."""
         self._writer.close()
+        if self._listener is not None:
+            self._listener.close()
         self._light.close()
         opening.tidy(self._engines)
         self._engines.dispose()
@@ -167,6 +171,19 @@ class Store(Commands):
     def call(self, verb: Callable[[], T]) -> T:
         """Run a verb in the writer's thread, and return or raise what it does."""
         return self._writer.call(verb)
+
+    def listen(self, heard: Callable[[], None]) -> None:
+        """Call `heard`, in another thread, when jobs or wishes came from another host.
+
+        A hint that may be lost, or never come (SQLite, a pooler): look now and then all the same.
+        """
+        if self.engine_name == "postgresql" and self._listener is None:
+            self._listener = Listener(self._light, heard)
+
+    @property
+    def hears(self) -> bool:
+        """Whether `listen` would be told now."""
+        return self._listener is not None and self._listener.hears
 
     # batches
 
@@ -237,9 +254,19 @@ class Store(Commands):
 
     # queueing
 
-    def queueing(self, batch: Batch, path: str, *, replace: bool) -> Queueing:
-        """Begin a pass over a manifest; `replace`: changed lines become next generations."""
-        return Queueing(self._write, batch, path, replacing=replace)
+    def queueing(
+        self,
+        batch: Batch,
+        path: str,
+        *,
+        replace: bool,
+        elsewhere: Callable[[str], bool] | None = None,
+    ) -> Queueing:
+        """Begin a pass over a manifest; `replace`: changed lines become next generations.
+
+        `elsewhere`: whether a job of that name ended well elsewhere, and is not to be queued.
+        """
+        return Queueing(self._write, batch, path, replacing=replace, elsewhere=elsewhere)
 
     # work
 
@@ -263,6 +290,21 @@ class Store(Commands):
             self._set_offset()
         return self._write(
             lambda connection: leases.beat(connection, worker_id, running, self.now_ms())
+        )
+
+    def fellows(
+        self, me: str, running: int, accounts: frozenset[str], *, wanting: bool, lease_ms: int
+    ) -> list[int]:
+        """Tell how many runs a worker has in flight; return those of each other at its accounts."""
+        return self._write(
+            lambda connection: leases.fellows(
+                connection,
+                me,
+                running,
+                accounts,
+                wanting=wanting,
+                since_ms=self.now_ms() - lease_ms,
+            )
         )
 
     def retire(self, worker_id: str) -> None:

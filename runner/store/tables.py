@@ -351,6 +351,8 @@ class Worker(SQLModel, table=True):
     clock_beat_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
     taken: int = 0
     running: int = 0
+    wanting: int = 0
+    accounts: str = ""
     batches: str = ""
 
 

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from runner.core.errors import Stopped
 from runner.core.moves import ORDER, Move, Note
 from runner.core.points import Point, Reach
-from runner.store.engine import Engines, Patience, is_lost, sqlstate
+from runner.store.engine import PATIENT_S, Engines, Patience, is_lost, sqlstate
 from runner.store.place import Place
 from runner.store.record import Now, write_group
 
@@ -30,7 +30,13 @@ GROUP = 2000
 WAITING = 50_000
 _RANK: dict[type, int] = {kind: rank for rank, kind in enumerate(ORDER)}
 
-_MY_TRANSACTION = text("SELECT CAST(pg_current_xact_id() AS text)")
+# Asked first, so that one question also bounds how long the server waits for the next.
+_MY_TRANSACTION = text(
+    f"""
+    SELECT CAST(pg_current_xact_id() AS text),
+        set_config('idle_in_transaction_session_timeout', '{PATIENT_S}s', true)
+    """
+)
 _ITS_END = text("SELECT pg_xact_status(CAST(CAST(:number AS text) AS xid8))")
 
 
@@ -276,12 +282,12 @@ class Writer:
         number = ""
         transaction = connection.begin()
         try:
+            if self._engines.place.engine_name == "postgresql":
+                number = str(connection.scalar(_MY_TRANSACTION))
             result = verb(connection)
             if not keep(result):
                 transaction.rollback()
                 return result
-            if self._engines.place.engine_name == "postgresql":
-                number = str(connection.scalar(_MY_TRANSACTION))
             if before is not None:
                 self._reach(before)
         except BaseException as error:

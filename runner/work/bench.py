@@ -45,6 +45,7 @@ class Bench:
     halt: Callable[[Assignment, Trip], None]
     take_flight: Callable[[Carried], None]
     leave_flight: Callable[[Carried], None]
+    flight: Callable[[], int]
     settled: Callable[[Carried, JobState, str], None]
     ended_run: Callable[[Carried, float], None]
     overloaded: Callable[[Assignment, Fault], None]

@@ -1,24 +1,29 @@
 """What a worker holds of a batch and of a job while it carries them."""
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 
 from runner.core.batch import Batch
 from runner.core.breaker import Breaker
+from runner.core.budget import Source, own_use
 from runner.core.lateness import raised_wait_s
 from runner.core.model import ApiError, Job, JobState, Proofs
 from runner.core.moves import Held
+from runner.core.refusals import LOOKED_AT, Met, kind_of_429
 from runner.dialects.dialect import Dialect, Tag
 from runner.http.sender import Sender
-from runner.work.gate import Gate
+from runner.work.gate import Gate, Slot
 from runner.work.pace import Pace
 from runner.work.token_gate import TokenGate
 
 
 @dataclass(slots=True)
 class Assignment:
-    """A batch as this process works it. `proofs` are what holds here: the dialect's or a probe's.
+    """A batch as this process works it.
+
+    `account` is whose limits it uses, `proofs` are what holds here: the dialect's or a probe's.
 
     `resend`: whether a doubt that nothing can settle is sent again. `listed`: a list has been
     answered here, so that a 404 on a list means "no such thread" and not "no such call".
@@ -27,6 +32,7 @@ class Assignment:
     """
 
     batch: Batch
+    account: str
     dialect: Dialect
     sender: Sender
     tag: Tag
@@ -43,6 +49,7 @@ class Assignment:
     lateness_s: float = 0.0
     halted: str = ""
     clock_heard_s: float = -1e9
+    met: deque[Met] = field(default_factory=lambda: deque(maxlen=LOOKED_AT))
 
     def is_halted(self) -> bool:
         """Whether the batch's breaker has opened."""
@@ -57,6 +64,17 @@ class Assignment:
             self.skew_s = parsedate_to_datetime(headers["date"]).timestamp() - now_s
         except (TypeError, ValueError):
             return
+
+    def meet(self, slot: Slot, in_flight: int, *, admitted: bool) -> bool:
+        """Note what a create met; return whether such refusals are about runs at once, not a rate.
+
+        Only where nothing says what a refusal is about: no flag, no header.
+        """
+        row = self.creates.row
+        if row.source in (Source.FLAG, Source.HEADER):
+            return False
+        self.met.append(Met(admitted, in_flight, own_use(row, slot.db_s, slot.seq)))
+        return not admitted and kind_of_429(tuple(self.met)) == "concurrency"
 
     def hear_lateness(self, late_s: float) -> bool:
         """Note how late a look first found a run; return whether the doubt wait was raised for it."""

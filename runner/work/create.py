@@ -1,5 +1,7 @@
 """From queued to a recorded run, or to a rest, a refusal or a doubt: rows 2 to 8 of the protocol."""
 
+from dataclasses import replace as replace_fault
+
 from msgspec.structs import replace
 
 from runner.core.call import Answer, Reply
@@ -131,6 +133,7 @@ def created(bench: Bench, carried: Carried, slot: Slot, run: Run, answer: Answer
         request_id = answer.request_id
         assignment.creates.answered(slot, answer.headers)
         assignment.tokens.answered(answer.headers)
+        assignment.meet(slot, bench.flight(), admitted=True)
         assignment.hear_clock(answer.headers, bench.wall_s())
     assignment.breaker.created()
     carried.run_id = run.id
@@ -158,6 +161,9 @@ async def refused(bench: Bench, carried: Carried, slot: Slot, fault: Fault, answ
             requeue(bench, carried, fault, delay_s=0.0, counted=False)
         case Shut(wait_s, concurrency):
             headers = answer.headers if isinstance(answer, Reply) else {}
+            if not concurrency and assignment.meet(slot, bench.flight(), admitted=False):
+                concurrency = True
+                bench.overloaded(assignment, replace_fault(fault, cause=Cause.CONCURRENCY))
             assignment.creates.refused(slot, wait_s, headers, concurrency=concurrency)
             requeue(bench, carried, fault, delay_s=0.0, counted=False)
         case Again(delay_s, counted):

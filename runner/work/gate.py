@@ -10,7 +10,7 @@ goes back into the row by compare-and-set (`core.pacing`, `core.learning`).
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from aiolimiter import AsyncLimiter
@@ -25,6 +25,7 @@ from runner.core.budget import (
     RunFailed,
     Source,
     known,
+    paced,
 )
 from runner.core.learning import learn
 from runner.core.limits import limits_of
@@ -49,6 +50,8 @@ FLAG_STALE_S = 5.0
 """A limit given by a flag holds for others while somebody leased under it so recently."""
 MARK_EVERY_S = 0.1
 BELT = 0.8
+WINDOW_DIFFERS = 1.06
+"""Of two windows that are the same but for rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,7 @@ class Gate:
         self._displaced: deque[float] = deque(maxlen=KEPT_DISPLACED)
         self._measured = 0
         self._marked_at = 0.0
+        self._told_window = False
         self._belt: AsyncLimiter | None = None
         self._belt_step = 0.0
 
@@ -140,6 +144,8 @@ class Gate:
         if limits is None and self.row.source is None and now - self._marked_at < MARK_EVERY_S:
             return
         self._marked_at = now
+        if limits is not None and self.limit is not None and self.row.win is not None:
+            self._compare_windows(limits.reset or 0.0)
         middle = slot.db_s + (now - slot.at_s) / 2
         self._hear(Answered(slot.db_s, slot.seq, middle, limits))
         self._measured += 1
@@ -385,11 +391,35 @@ class Gate:
         for _ in range(8):
             row = self.row
             for event in events:
-                row = learn(row, event)
+                row = self._hold_window(learn(row, event))
             if row == self.row or await self._ledger.save(self.row, row):
                 self.row = row
                 return
             self.row = (await self._ledger.look()).budget
+
+    def _compare_windows(self, told_s: float) -> None:
+        """Tell of a window that the user gave and that the server's headers speak against."""
+        mine = self.window_s or self.row.win
+        if self._told_window or mine is None or told_s <= mine * WINDOW_DIFFERS:
+            return
+        self._told_window = True
+        self._warn(
+            f"--window {mine:g} is shorter than the server's own, whose headers speak of "
+            f"{told_s:.0f} s: refusals are likely; give the limit over its window"
+        )
+
+    def _hold_window(self, row: Budget) -> Budget:
+        """Keep the longer of the window that was learned and the one that the user gave."""
+        given, learned = self.window_s, row.win
+        if given is None or learned is None or row.source is not Source.HEADER:
+            return row
+        if not self._told_window and abs(given - learned) > (WINDOW_DIFFERS - 1) * given:
+            self._told_window = True
+            self._warn(
+                f"--window {given:g} differs from the {learned:g} s that the server's headers "
+                "tell; the longer holds"
+            )
+        return paced(replace(row, win=given)) if given > learned else row
 
     def _see_closure(self, row: Budget, now: float) -> None:
         if self._offset is None:

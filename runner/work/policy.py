@@ -57,6 +57,5 @@ class WorkPolicy:
     stop_after_s: float | None = None
     max_failures: int | None = None
     max_failed_share: float | None = None
-    max_cost: float | None = None
     forever: bool = False
     version: str = "0"

@@ -8,6 +8,7 @@ entries of one heap (`agenda`).
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -16,9 +17,10 @@ from random import Random
 import anyio
 from anyio.abc import TaskGroup
 
+from runner.core.batch import Batch
 from runner.core.breaker import Trip
-from runner.core.ceiling import Ceiling, Ended, Full, RunRefused, Sign, after
-from runner.core.errors import LeaseLost
+from runner.core.ceiling import Ceiling, Ended, Full, RunRefused, Sign, after, part_of
+from runner.core.errors import LeaseLost, RunnerError
 from runner.core.faults import Cause as FaultCause
 from runner.core.faults import Fault
 from runner.core.model import Job, JobState
@@ -30,6 +32,7 @@ from runner.store.store import Store
 from runner.work.agenda import Agenda, Step
 from runner.work.bench import Bench
 from runner.work.carried import Assignment, Carried, carry
+from runner.work.dead_man import DeadMan
 from runner.work.durable import Durable
 from runner.work.lease import Lease
 from runner.work.policy import WorkPolicy
@@ -44,6 +47,8 @@ READERS = 64
 """As many readers at least may ask at once, and as many as runs may be in flight."""
 UPKEEP_S = 1.0
 IDLE_S = 0.5
+ALL_QUIET_S = 5.0
+"""So seldom is looked where nothing is left to do and what comes will be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,7 @@ class Pool:
     """One process's work on some batches, until all their jobs are at rest or it is stopped.
 
     `feeding` tells whether jobs may still be added by this process (a manifest is being queued).
+    `join` makes what is needed to work on a batch that came later; None: no other batch is taken.
     `boottime` and `wall_s` are the clocks, in seconds. Run it once, on the loop that made it.
     """
 
@@ -86,6 +92,8 @@ class Pool:
         reach: Reach,
         warn: Callable[[str], None],
         feeding: Callable[[], bool] = lambda: False,
+        dead_man: DeadMan | None = None,
+        join: Callable[[Batch], Assignment] | None = None,
     ) -> None:
         self.store = store
         self.assignments = {a.batch.id: a for a in assignments}
@@ -97,17 +105,23 @@ class Pool:
         self._reach = reach
         self._warn = warn
         self._feeding = feeding
+        self._dead_man = dead_man
+        self._join = join
+        self._refused: set[int] = set()
         self._durable = Durable(store)
         self._loop = asyncio.get_running_loop()
         self._ending = Ending()
         self._over = asyncio.Event()
         self._wake = asyncio.Event()
+        self._told_of_more = False
         self._draining = False
         self._lapsed = False
         self.carrying: dict[int, Carried] = {}
         self.flight = 0
         self._ceiling = Ceiling(c=float(START_IN_FLIGHT))
-        self.ceiling = self._ceiling.limit(policy.concurrency)
+        self._part = policy.concurrency
+        self._seen_fellows = False
+        self.ceiling = self._ceiling.limit(self._part)
         self._run_s = 0.0
         self._ready = Ready({a.batch.id: a.batch.weight for a in assignments})
         self._lanes: dict[int, list[int]] = {}
@@ -134,9 +148,10 @@ class Pool:
                 self.stop,
                 f"--stop-after {self.policy.stop_after_s:g} s have passed",
             )
+        self.store.listen(self._hear_from_others)
         while True:
             await self._incarnation()
-            if not self._lapsed:
+            if not self._lapsed or self._draining:
                 return self._ending
             # Another took over what we held: come back under a new name, never the old one.
             self._lapsed = False
@@ -152,6 +167,7 @@ class Pool:
         for assignment in self.assignments.values():
             assignment.creates.stop()
             assignment.reads.stop()
+            assignment.tokens.stop()
         self._loop.call_later(self.policy.grace_s, self._over.set)
         self._end_when_drained()
 
@@ -164,8 +180,18 @@ class Pool:
         self._seen_jobs += jobs
         self._loop.call_soon_threadsafe(self._wake.set)
 
+    def _hear_from_others(self) -> None:
+        """Look at once for what another host says has come; called from the store's thread."""
+        # The loop is closed: nobody waits for jobs any more.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._look_at_once)
+
+    def _look_at_once(self) -> None:
+        self._told_of_more = True
+        self._dry.clear()
+        self._wake.set()
+
     @property
-            assignment.tokens.stop()
     def stopping(self) -> bool:
         """Whether the pool has been told to stop."""
         return self._draining
@@ -177,6 +203,8 @@ class Pool:
             return "server"
         if self.flight >= self.ceiling:
             return "concurrency"
+        if any(a.tokens.holds_back for a in self.assignments.values()):
+            return "tokens"
         if any(gate.limit for gate in gates) and self.carrying:
             return "rate"
         return ""
@@ -188,6 +216,8 @@ class Pool:
                 self._crew = crew
                 self._start()
                 crew.start_soon(self._heartbeat)
+                if self._dead_man is not None:
+                    crew.start_soon(self._hang_up_in_time)
                 crew.start_soon(self._claiming)
                 await self._over.wait()
                 crew.cancel_scope.cancel()
@@ -201,13 +231,17 @@ class Pool:
     async def _enlist(self) -> Enlisted:
         names = ",".join(a.batch.name for a in self.assignments.values())
         asked = self._boottime()
-        if any(a.tokens.holds_back for a in self.assignments.values()):
-            return "tokens"
         enlisted = await self._durable.ask(
             lambda: self.store.enlist(batches=names, version=self.policy.version)
         )
         self._worker = enlisted.id
-        self._lease = Lease(enlisted.id, self.policy.lease_s, self.policy.margin_s, self._boottime)
+        self._lease = Lease(
+            enlisted.id,
+            self.policy.lease_s,
+            self.policy.margin_s,
+            self._boottime,
+            self._dead_man,
+        )
         self._lease.renewed(asked)
         return enlisted
 
@@ -231,6 +265,7 @@ class Pool:
             halt=self._halt,
             take_flight=self._take_flight,
             leave_flight=self._leave_flight,
+            flight=lambda: self.flight,
             settled=self._settled,
             ended_run=self._ended_run,
             overloaded=self._overloaded,
@@ -239,10 +274,14 @@ class Pool:
 
     async def _retire(self, enlisted: Enlisted) -> None:
         """Hang up everything, then give back what is held."""
-        for sender in {id(a.sender): a.sender for a in self.assignments.values()}.values():
-            await sender.hang_up()
+        await self._hang_up()
         if not self.store.trouble:
             await self._durable.ask(lambda: self.store.retire(enlisted.id))
+
+    async def _hang_up(self) -> None:
+        for sender in {id(a.sender): a.sender for a in self.assignments.values()}.values():
+            await sender.hang_up()
+        self._lease.hung_up()
 
     # Crews
 
@@ -342,7 +381,7 @@ class Pool:
         """Note a run that ended after `took_s`: what ends well lets more in flight."""
         del carried
         self._run_s = took_s if not self._run_s else 0.9 * self._run_s + 0.1 * took_s
-        if self.ceiling < self.policy.concurrency:
+        if self.ceiling < self._part:
             self._set_ceiling(after(self._ceiling, Ended()))
 
     def _overloaded(self, assignment: Assignment, fault: Fault) -> None:
@@ -367,7 +406,7 @@ class Pool:
 
     def _set_ceiling(self, state: Ceiling) -> None:
         self._ceiling = state
-        before, self.ceiling = self.ceiling, state.limit(self.policy.concurrency)
+        before, self.ceiling = self.ceiling, state.limit(self._part)
         if self.ceiling > before:
             self._hand_over()
 
@@ -392,10 +431,12 @@ class Pool:
             if self._draining:
                 return None
             try:
-                if self._loop.time() >= upkeep_at:
+                if self._told_of_more or self._loop.time() >= upkeep_at:
+                    self._told_of_more = False
                     await self._take_over()
                     await self._hear_wishes()
                     await self._see_batches()
+                    await self._see_fellows()
                     self._see_long_waits()
                     upkeep_at = self._loop.time() + UPKEEP_S
                 got = await self._claim()
@@ -411,6 +452,8 @@ class Pool:
     async def _rest_a_while(self, got: int) -> None:
         pause = IDLE_S
         if not got:
+            if not self.carrying and self.store.hears and await self._none_left():
+                pause = ALL_QUIET_S
             due = await self._durable.ask(lambda: self.store.next_due_ms(self._batch_ids()))
             if due is not None:
                 pause = min(pause, max(0.0, (due - self.store.now_ms()) / 1000))
@@ -466,10 +509,51 @@ class Pool:
                 self._dry[want.batch_id, want.lane] = until
 
     async def _see_batches(self) -> None:
-        """See new lanes, and how late other workers of the batch have found runs."""
+        """See new batches and lanes, and how late other workers of a batch have found runs."""
+        await self._see_new_batches()
         for batch_id in self._batch_ids():
             verb = partial(self.store.lanes, batch_id)
             self._lanes[batch_id] = await self._durable.ask(verb)
+            late_ms = await self._durable.ask(partial(self.store.lateness_ms, batch_id))
+            self.assignments[batch_id].hear_lateness(late_ms / 1000)
+
+    async def _see_new_batches(self) -> None:
+        if self._join is None:
+            return
+        for batch in await self._durable.ask(self.store.batches):
+            if batch.id in self.assignments or batch.id in self._refused:
+                continue
+            try:
+                assignment = self._join(batch)
+            except RunnerError as error:
+                # Another's batch that these settings do not fit (a key, a dialect): told, left.
+                self._refused.add(batch.id)
+                self._warn(f"batch {batch.name} is not worked on here: {error}")
+                continue
+            self.assignments[batch.id] = assignment
+            self._ready.weigh(batch.id, batch.weight)
+
+    async def _see_fellows(self) -> None:
+        """Share the places in flight with the other workers that use the same accounts."""
+        # Told before the first claim: two that start at once must see each other.
+        running, wanting = self.flight, bool(self.carrying) or not self._seen_fellows
+        self._seen_fellows = True
+        accounts = frozenset(a.account for a in self.assignments.values())
+        verb = partial(
+            self.store.fellows,
+            self._worker,
+            running,
+            accounts,
+            wanting=wanting,
+            lease_ms=int(self.policy.lease_s * 1000),
+        )
+        others = await self._durable.ask(verb)
+        self._part = part_of(self.policy.concurrency, others)
+        self._set_ceiling(self._ceiling)
+        for assignment in self.assignments.values():
+            gates = (assignment.creates, assignment.reads, assignment.tokens)
+            for gate in gates:
+                gate.processes = len(others) + 1
 
     def _take_up(self, jobs: Sequence[Job]) -> None:
         if self._bench is None:
@@ -485,8 +569,6 @@ class Pool:
             lambda: self.store.take_over(self._worker, lease_ms=lease_ms)
         )
         for stopped in taken.stopped:
-            late_ms = await self._durable.ask(partial(self.store.lateness_ms, batch_id))
-            self.assignments[batch_id].hear_lateness(late_ms / 1000)
             if stopped.pid not in self._told:
                 self._told.add(stopped.pid)
                 self._warn(
@@ -539,6 +621,9 @@ class Pool:
     async def _all_at_rest(self) -> bool:
         if self._feeding() or self.policy.forever:
             return False
+        return await self._none_left()
+
+    async def _none_left(self) -> bool:
         left = await self._durable.ask(lambda: self.store.left(self._batch_ids()))
         return left.jobs == 0
 
@@ -555,6 +640,21 @@ class Pool:
                 return self._lapse()
             self._lease.renewed(asked)
             await self._give_back_forgotten()
+
+    async def _hang_up_in_time(self) -> None:
+        """Hang up before a lease ends that no heartbeat renews: the database is away.
+
+        So only a process that is stopped is ended by its timer. This one lives, keeps the answers
+        that it could not write yet, and sends again under its next good lease.
+        """
+        while True:
+            left_s = self._lease.hang_up_in_s()
+            if left_s > 0:
+                await asyncio.sleep(left_s)
+            elif self._lease.wound:
+                await self._hang_up()
+            else:
+                await asyncio.sleep(self.policy.margin_s / 2)
 
     async def _give_back_forgotten(self) -> None:
         """Give back what the store says is held but nobody carries (protocol.md 8, change 7).

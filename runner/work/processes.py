@@ -3,12 +3,19 @@
 The parent never sends: it queues, shows and exports. Children work for ever on the batch and are
 told to drain when every job is at rest, or when a person interrupts. A child that ends by itself
 has stopped for a reason that holds for all (a breaker, wrong settings), unless a signal ended it:
-then it is started anew, and that is said.
+then it is started anew, and that is said. On a database that many hosts share one child has a
+parent too, since its dead man's timer ends it when it was stopped past its lease.
 """
 
+import asyncio
+import os
 import signal
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from subprocess import PIPE
+from threading import Thread
 
 import anyio
 from anyio.abc import Process
@@ -16,8 +23,11 @@ from anyio.abc import Process
 from runner.work.pool import Ending
 
 QUICK_DEATHS = 5
+QUICK_S = 60.0
 """As many deaths by signal of one place in a minute are no accident."""
 LONGEST_DRAIN_S = 30.0
+KILLED = -9
+"""SIGKILL's number, which Windows has no name for."""
 
 
 @dataclass(slots=True)
@@ -43,7 +53,7 @@ class Fleet:
         """Take note of nothing: the children find new jobs by themselves."""
 
     def poke(self) -> None:
-        """Wake nobody: the children look for new jobs twice a second."""
+        """Wake nobody: the children hear of new jobs, or look for them twice a second."""
 
     def limits(self) -> str:
         """Return nothing: what limits the children is in the database's budgets."""
@@ -88,12 +98,13 @@ class Fleet:
                 child.send_signal(number)
 
     async def _keep(self, place: int) -> None:
-        deaths = 0
+        deaths: deque[float] = deque(maxlen=QUICK_DEATHS)
         while not self._over.is_set():
             child = await anyio.open_process(
                 self.command,
                 env=dict(self.environ),
-                stdin=None,
+                # Never written to: that it closes is how a child hears of our end.
+                stdin=PIPE,
                 stdout=None,
                 stderr=None,
                 start_new_session=True,
@@ -108,9 +119,12 @@ class Fleet:
             if code >= 0:
                 self._ended(code)
                 return
-            deaths += 1
-            self.warn(f"worker process {child.pid} died by signal {-code}; another takes its place")
-            if deaths >= QUICK_DEATHS:
+            deaths.append(anyio.current_time())
+            why = " (killed, or stopped for longer than its lease)" if code == KILLED else ""
+            self.warn(
+                f"worker process {child.pid} died by signal {-code}{why}; another takes its place"
+            )
+            if len(deaths) == QUICK_DEATHS and deaths[-1] - deaths[0] < QUICK_S:
                 self.stop(f"worker processes keep dying by signal {-code}")
                 return
 
@@ -120,3 +134,22 @@ class Fleet:
             self.stop(why or "a worker process stopped")
         elif code != 0:
             self.stop(f"a worker process ended with exit code {code}; see what it said above")
+
+
+async def until_orphaned() -> None:
+    """Return when the parent of this process is no more: our end of its pipe tells, whenever.
+
+    Read without Python's own buffer, whose lock a thread that waits would keep at our end.
+    """
+    gone = anyio.Event()
+    loop = asyncio.get_running_loop()
+
+    def wait() -> None:
+        while os.read(0, 1):
+            pass
+        # The loop is closed: this process has ended before its parent.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(gone.set)
+
+    Thread(target=wait, name="runner-parent", daemon=True).start()
+    await gone.wait()

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
-from runner.core.batch import Added, Batch, Queued
+from runner.core.batch import Added, Batch, Conflict, Queued
 from runner.core.errors import RunnerError
 from runner.core.model import BadLine, JobSpec
 from runner.core.points import Point, Reach
@@ -26,22 +26,30 @@ TOLD_CONFLICTS = 20
 
 @dataclass(frozen=True, slots=True)
 class QueuePolicy:
-    """How manifests are queued. `rejects` is the path for bad lines, None for nowhere."""
+    """How manifests are queued. `rejects` is the path for bad lines, None for nowhere.
+
+    `elsewhere` tells by its custom_id whether a job ended well elsewhere, and is not to be queued.
+    """
 
     longest: int
     strict: bool = False
     replace: bool = False
     recheck: bool = False
     rejects: str | None = None
+    elsewhere: Callable[[str], bool] | None = None
 
 
 @dataclass(slots=True)
 class Telling:
-    """Where queueing says what it meets. `queued` is told of lines read so far, a chunk at a time."""
+    """Where queueing says what it meets. `queued` is told of lines read so far, a chunk at a time.
+
+    `conflict` gets each conflict where a line of text is not wanted.
+    """
 
     warn: Callable[[str], None]
     queued: Callable[[int], None] = lambda _lines: None
     stop: Callable[[], bool] = lambda: False
+    conflict: Callable[[Conflict], None] | None = None
 
 
 class Interrupted(RunnerError):
@@ -52,10 +60,14 @@ class Interrupted(RunnerError):
 
 @dataclass(slots=True)
 class Rejects:
-    """Bad lines on their way to `<out>.rejected.jsonl`: written aside, kept only if there are any."""
+    """Bad lines on their way to `<out>.rejected.jsonl`: written aside, kept only if there are any.
+
+    `tell` gets each, with its manifest, instead of a line of text.
+    """
 
     path: str | None
     reach: Reach
+    tell: Callable[[BadLine, str], None] | None = None
     count: int = 0
     _stack: ExitStack = field(default_factory=ExitStack)
     _sink: BinaryIO | None = None
@@ -118,7 +130,7 @@ def queue_manifest(
     `Interrupted` between chunks when told to stop; `RunnerError` for a source that breaks off.
     """
     mark = None if path == STANDARD_INPUT else identity(path)
-    queueing = store.queueing(batch, path, replace=policy.replace)
+    queueing = store.queueing(batch, path, replace=policy.replace, elsewhere=policy.elsewhere)
     if not policy.recheck and not policy.replace:
         unchanged = queueing.skip(mark)
         if unchanged is not None:
@@ -151,7 +163,9 @@ def queue_manifest(
         raise Interrupted(
             f"stopped while queueing {path}, {lines:,} lines in", remedy="the same command goes on"
         )
-    done = queueing.finish(mark if not bad and not conflicts else None, lines, bad)
+    # What was left out may be wanted by a later pass, which must not skip the file then.
+    clean = not bad and not conflicts and not added.elsewhere
+    done = queueing.finish(mark if clean else None, lines, bad)
     return replace(
         done,
         new=added.new,
@@ -175,6 +189,9 @@ def _sorted(
             case BadLine():
                 bad += 1
                 rejects.add(entry, path)
+                if rejects.tell is not None:
+                    rejects.tell(entry, path)
+                    continue
                 for line in told(entry, path):
                     telling.warn(line)
             case Remark():
@@ -193,7 +210,9 @@ def _count(
 
 def _tell_conflicts(more: Added, path: str, before: int, telling: Telling) -> int:
     for number, conflict in enumerate(more.conflicts, before + 1):
-        if number <= TOLD_CONFLICTS:
+        if telling.conflict is not None:
+            telling.conflict(conflict)
+        elif number <= TOLD_CONFLICTS:
             telling.warn(
                 f"{path}:{conflict.line}: custom_id: '{conflict.custom_id}' is known with other "
                 f"content from {conflict.other_source}:{conflict.other_line}; nothing was changed, "

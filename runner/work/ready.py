@@ -31,6 +31,10 @@ class Ready:
     def __len__(self) -> int:
         return self.count
 
+    def weigh(self, batch_id: int, weight: int) -> None:
+        """Take note of a batch's weight."""
+        self.weights[batch_id] = weight
+
     def add(self, carried: Carried) -> None:
         """Put a job behind those of its lane."""
         key = lane_of(carried)

@@ -15,5 +15,5 @@ def server() -> Iterator[SimulatorProcess]:
 
 
 @pytest.fixture
-def stage(tmp_path: Path, server: SimulatorProcess) -> Stage:
-    return Stage(tmp_path, server)
+def stage(tmp_path: Path, server: SimulatorProcess, database: str) -> Stage:
+    return Stage(tmp_path, server, database)

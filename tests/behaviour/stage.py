@@ -1,4 +1,4 @@
-"""A server that lasts a module, and a stage a test: `Runner` in this process, from manifest to rows."""
+"""A server that lasts a module, and a stage a test: `Commands` in this process, manifest to rows."""
 
 import io
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from simulator_process import Audited, SimulatorProcess
 
-from runner.app import Runner
+from runner.app import Commands
 from runner.carrying import Carried
 from runner.composition import Talk
 from runner.config import Value, load
@@ -92,21 +92,21 @@ class Stage:
     # What is done
 
     def runner(
-        self, see: Callable[[Runner, View], None] | None = None, **settings: Value
-    ) -> Runner:
+        self, see: Callable[[Commands, View], None] | None = None, **settings: Value
+    ) -> Commands:
         def tick(view: View) -> None:
             self.views.append(view)
             if see is not None:
                 see(made, view)
 
         talk = Talk(warn=self.warnings.append, tick=tick, every_s=0.05)
-        made = Runner(load({**self.settings, **settings}, environ={}), talk=talk)
+        made = Commands(load({**self.settings, **settings}, environ={}), talk=talk)
         return made
 
     def run(
         self,
         lines: Iterable[Line] | None = None,
-        see: Callable[[Runner, View], None] | None = None,
+        see: Callable[[Commands, View], None] | None = None,
         **settings: Value,
     ) -> Carried:
         """Run the manifest of `lines`, None: the one that is there."""

@@ -5,9 +5,10 @@ import sqlite3
 import threading
 from collections.abc import Callable
 
+import pytest
 from behaviour.stage import Stage, most_in_a_window
 
-from runner.app import Runner
+from runner.app import Commands
 from runner.core.errors import Stopped
 from runner.core.view import View
 
@@ -36,6 +37,7 @@ def holding(stage: Stage, begin: threading.Event, until: Callable[[], bool]) -> 
     return thread
 
 
+@pytest.mark.on_sqlite
 def test_a_lock_of_another_program_stops_creates_and_not_the_loop_nor_the_limit(
     stage: Stage,
 ) -> None:
@@ -43,7 +45,7 @@ def test_a_lock_of_another_program_stops_creates_and_not_the_loop_nor_the_limit(
     creates: list[int] = []
     views: list[int] = []
 
-    def see(_runner: Runner, view: View) -> None:
+    def see(_runner: Commands, view: View) -> None:
         if view.progress.at_rest >= 3:
             begin.set()
 
@@ -66,6 +68,7 @@ def test_a_lock_of_another_program_stops_creates_and_not_the_loop_nor_the_limit(
     assert most_in_a_window([at for at, _ in stage.arrivals()], 1.0) <= 20 * 1.6
 
 
+@pytest.mark.on_both
 def test_reading_queueing_and_exporting_beside_the_work_meet_no_lock(stage: Stage) -> None:
     over = threading.Event()
     troubles: list[BaseException] = []
@@ -112,13 +115,14 @@ def test_reading_queueing_and_exporting_beside_the_work_meet_no_lock(stage: Stag
     stage.check_once_each(150)
 
 
+@pytest.mark.on_sqlite
 def test_a_full_disk_ends_with_3_and_no_answered_create_is_lost(stage: Stage) -> None:
     lines = stage.lines(240)
     for line in lines:
         line["instructions"] = "word " * 200
     full: list[int] = []
 
-    def see(runner: Runner, view: View) -> None:
+    def see(runner: Commands, view: View) -> None:
         if view.progress.at_rest >= 10 and not full:
             pages = runner.store._read(
                 lambda c: c.exec_driver_sql("PRAGMA page_count").scalar_one()

@@ -16,7 +16,7 @@ def test_runs_longer_than_a_lease_change_no_hands(stage: Stage) -> None:
     theirs = stage.manifest(stage.lines(6, "theirs", fate=slow), "theirs.jsonl")
     waits = {"doubt_wait": 1.0, "stale_wait": 0.5, "lease": lease_s}
     out = stage.folder / "theirs.out.jsonl"
-    words = ["-", "1", str(stage.folder / "r.db"), str(out), stage.server.url, theirs]
+    words = ["-", "1", str(stage.settings["db"]), str(out), stage.server.url, theirs]
     child = subprocess.Popen(
         [sys.executable, str(CHILD), *words, json.dumps(waits)],
         stdin=subprocess.DEVNULL,

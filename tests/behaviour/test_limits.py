@@ -16,6 +16,26 @@ def test_no_window_holds_more_than_the_limit_and_the_pace_is_even(stage: Stage) 
     assert most_in_a_window(times, 1.5) <= 30 * 1.2
 
 
+def test_a_window_that_differs_from_the_servers_is_told_and_the_longer_holds(stage: Stage) -> None:
+    stage.server.set(limit=200, window=10.0)
+    carried = stage.run(stage.lines(40), window=15.0)
+    assert carried.exit_code == 0, stage.warnings
+    told = [line for line in stage.warnings if "--window 15 differs from the 10 s" in line]
+    assert len(told) == 1, stage.warnings
+    with stage.runner() as runner:
+        (progress,) = runner.status()
+    creates = next(use for use in progress.budgets if use.kind == "creates")
+    assert (creates.limit, creates.window_s, creates.source) == (200.0, 15.0, "header")
+
+
+def test_a_window_shorter_than_the_servers_is_told(stage: Stage) -> None:
+    stage.server.set(limit=40, window=30.0)
+    carried = stage.run(stage.lines(20), rpm=600.0, window=2.0)
+    assert carried.exit_code == 0, stage.warnings
+    told = [line for line in stage.warnings if "--window 2 is shorter than the server's" in line]
+    assert len(told) == 1, stage.warnings
+
+
 def test_one_refusal_stops_everybody_for_as_long_as_it_names(stage: Stage) -> None:
     first = stage.line("first", fault="rate_429_seconds")
     carried = stage.run([first, *stage.lines(49)], concurrency=50, max_attempts=1)

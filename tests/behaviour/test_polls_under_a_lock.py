@@ -4,9 +4,10 @@ import sqlite3
 import threading
 from collections.abc import Callable
 
+import pytest
 from behaviour.stage import Stage, most_in_a_window
 
-from runner.app import Runner
+from runner.app import Commands
 from runner.core.view import View
 
 LIMIT_S = 20.0
@@ -34,13 +35,14 @@ def holding(stage: Stage, begin: threading.Event, until: Callable[[], bool]) -> 
     return thread
 
 
+@pytest.mark.on_sqlite
 def test_a_lock_of_another_program_stops_creates_and_neither_polls_nor_the_limit(
     stage: Stage,
 ) -> None:
     begin = threading.Event()
     counts: list[tuple[int, int]] = []
 
-    def see(_runner: Runner, view: View) -> None:
+    def see(_runner: Commands, view: View) -> None:
         if view.progress.at_rest >= 3:
             begin.set()
 

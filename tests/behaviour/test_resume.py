@@ -2,16 +2,18 @@
 
 import signal
 
+import pytest
 from behaviour.stage import Stage
 
-from runner.app import Runner
+from runner.app import Commands
 from runner.core.view import View
 
 
+@pytest.mark.on_both
 def test_an_interrupted_run_ends_with_3_and_claims_no_more_than_is_done(stage: Stage) -> None:
     pressed: list[int] = []
 
-    def see(_runner: Runner, view: View) -> None:
+    def see(_runner: Commands, view: View) -> None:
         if view.progress.at_rest >= 9 and not pressed:
             pressed.append(view.progress.at_rest)
             signal.raise_signal(signal.SIGINT)

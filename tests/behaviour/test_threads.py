@@ -1,11 +1,13 @@
 """One thread holds one active run: ours in turn, another's waited for."""
 
+import pytest
 from behaviour.stage import Stage, parts_of
 
-from runner.app import Runner
+from runner.app import Commands
 from runner.core.view import View
 
 
+@pytest.mark.on_both
 def test_jobs_of_one_thread_go_one_at_a_time_and_the_others_do_not_wait(stage: Stage) -> None:
     shared = [stage.line(f"shared-{i}", thread="x", fate="slow:0.5") for i in range(4)]
     others = stage.lines(12, "other")
@@ -29,7 +31,7 @@ def test_another_clients_run_is_waited_for_named_and_costs_no_try(stage: Stage) 
     )
     blocking: set[tuple[str, str]] = set()
 
-    def see(runner: Runner, _view: View) -> None:
+    def see(runner: Commands, _view: View) -> None:
         blocking.update(runner.status()[0].blocked_by)
 
     carried = stage.run([stage.line("late", thread="x"), *stage.lines(3)], see, max_attempts=1)

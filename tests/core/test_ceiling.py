@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.core.ceiling import Ceiling, Ended, Full, Group, RunRefused, Sign, after, shares
+from runner.core.ceiling import Ceiling, Ended, Full, RunRefused, Sign, after, part_of
 
 
 def ended(state: Ceiling, times: int) -> Ceiling:
@@ -69,32 +69,21 @@ def test_the_ceiling_admits_one_and_never_passes_the_setting(
         assert 1 <= state.limit(concurrency) <= concurrency
 
 
-groups = st.dictionaries(
-    st.text("abcdef", min_size=1, max_size=3),
-    st.builds(Group, st.integers(0, 50), st.booleans(), st.sampled_from([0.5, 1.0, 2.0, 5.0])),
-    max_size=8,
-)
+@given(st.integers(1, 500), st.lists(st.integers(0, 300), max_size=20))
+def test_a_part_is_at_least_one_and_leaves_the_others_what_they_have(
+    concurrency: int, others: list[int]
+) -> None:
+    part = part_of(concurrency, others)
+    assert 1 <= part <= concurrency
+    assert part == 1 or part + sum(others) <= concurrency
+    # Once everybody is down to a part, all the parts together are within the setting.
+    even = part_of(concurrency, [0] * len(others))
+    assert even == 1 or even * (len(others) + 1) <= concurrency
 
 
-@given(groups, st.integers(0, 200))
-def test_shares_stay_below_the_ceiling_and_starve_nobody(asked: dict[str, Group], c: int) -> None:
-    given_out = shares(asked, c)
-    wanting = [name for name, group in asked.items() if group.has_work]
-    assert sum(given_out.values()) <= c
-    assert sum(given_out[name] >= 1 for name in wanting) >= min(c, len(wanting))
-    if wanting:
-        assert sum(given_out.values()) == c
-
-
-def test_what_one_group_leaves_goes_to_the_others() -> None:
-    asked = {
-        "slow": Group(100, has_work=True),
-        "fast": Group(0, has_work=True),
-        "spent": Group(10, has_work=False),
-    }
-    assert shares(asked, 100) == {"slow": 45, "fast": 45, "spent": 10}
-
-
-def test_shares_stand_as_the_weights_do() -> None:
-    asked = {"a": Group(0, has_work=True, weight=3), "b": Group(0, has_work=True)}
-    assert shares(asked, 40) == {"a": 30, "b": 10}
+def test_a_worker_alone_has_all_places_and_one_that_comes_waits_for_its_own() -> None:
+    assert part_of(200, []) == 200
+    assert part_of(200, [200]) == 1
+    assert part_of(200, [140]) == 60
+    assert part_of(200, [90]) == 100
+    assert part_of(2, [1, 1, 1]) == 1

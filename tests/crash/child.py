@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 
-from runner.app import Runner
+from runner.app import Commands
 from runner.composition import Talk
 from runner.config import load
 from runner.core.errors import RunnerError
@@ -35,7 +35,7 @@ def main() -> int:
     flags = {"db": db, "base_url": base_url, **json.loads(settings)}
     talk = Talk(warn=lambda line: print(line, file=sys.stderr, flush=True))
     try:
-        with Runner(load(flags, environ={}), talk=talk, reach=killer(point, int(nth))) as runner:
+        with Commands(load(flags, environ={}), talk=talk, reach=killer(point, int(nth))) as runner:
             return runner.run([manifest], sys.stdin.buffer, out=out).exit_code
     except RunnerError as error:
         print(error, file=sys.stderr)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 from crash_run import KILLED, Scene
+from engines import EVERY_ENGINE
+from postgres_server import PostgresServer
 from simulator_process import SimulatorProcess
 
 from runner.core.points import Point
@@ -20,16 +22,40 @@ NTH = {
 """Points that are worth meeting a little later than first: something is under way by then."""
 
 NOT_REACHED_BY_ONE_START = {Point.TAKE_OVER_AFTER_COMMIT}
+MIGRATIONS = {Point.MIGRATION_BEFORE_COMMIT, Point.MIGRATION_AFTER_COMMIT}
+OF_THE_STORE = {
+    Point.MIGRATION_BEFORE_COMMIT,
+    Point.CLAIM_AFTER_COMMIT,
+    Point.WRITE_BEFORE_COMMIT,
+}
+"""Points whose two sides the engine decides on: met on PostgreSQL in every run of the tests."""
+
+MET_ON_POSTGRESQL = set(Point) - NOT_REACHED_BY_ONE_START if EVERY_ENGINE else OF_THE_STORE
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Scene]:
+def scene(tmp_path: Path, database: str) -> Iterator[Scene]:
     with SimulatorProcess("--duration", "0.15") as server:
-        yield Scene(tmp_path, server, 18)
+        yield Scene(tmp_path, server, 18, database)
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize("point", [p for p in Point if p not in NOT_REACHED_BY_ONE_START])
 def test_a_kill_at_a_point_loses_nothing_and_repeats_nothing(scene: Scene, point: Point) -> None:
+    killed_at(scene, point)
+
+
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("point", [p for p in Point if p in MET_ON_POSTGRESQL])
+def test_a_kill_at_a_point_on_postgresql_loses_nothing_and_repeats_nothing(
+    scene: Scene, point: Point, postgres_server: PostgresServer
+) -> None:
+    if point in MIGRATIONS:
+        scene.url = postgres_server.fresh()
+    killed_at(scene, point)
+
+
+def killed_at(scene: Scene, point: Point) -> None:
     code, said = scene.run(point.value, NTH.get(point, 1))
     assert code == KILLED, f"{point} was not reached: exit {code}: {said}"
     code, said = scene.run()

@@ -16,9 +16,9 @@ KILLS = int(os.environ.get("RUNNER_TEST_RANDOM_KILLS", "4"))  # noqa: TID251 - a
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Scene]:
+def scene(tmp_path: Path, database: str) -> Iterator[Scene]:
     with SimulatorProcess("--duration", "uniform:0.1:0.6", "--seed", "7") as server:
-        scene = Scene(tmp_path, server, max(30, 2 * KILLS))
+        scene = Scene(tmp_path, server, max(30, 2 * KILLS), database)
         # Long enough that only the runs that never end are past it, however long a start takes.
         scene.settings["deadline"] = 12.0
         yield scene

@@ -1,13 +1,12 @@
 """One suite on both engines: a real SQLite file and a real PostgreSQL."""
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
-from postgres_server import PostgresServer, programs
+from postgres_server import PostgresServer
 from psycopg import sql
 from sqlmodel import SQLModel
 
@@ -16,32 +15,11 @@ from runner.store.store import Store
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
-    folder = programs()
-    if folder is None:
-        # A test's own switch, no setting of Runner: CI sets it where nothing may be skipped.
-        if os.environ.get("RUNNER_TEST_NO_SKIP") == "1":  # noqa: TID251
-            pytest.fail("there is no PostgreSQL on this machine, and nothing may be skipped")
-        pytest.skip("there is no PostgreSQL on this machine (initdb, pg_ctl)")
-    server = PostgresServer(folder)
-    yield server
-    server.remove()
-
-
-@pytest.fixture(scope="session")
 def ready_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SQLite database with its tables, to be copied: Alembic costs half a second a time."""
     path = tmp_path_factory.mktemp("ready") / "runner.db"
     Store.open(str(path)).close()
     return path
-
-
-@pytest.fixture(scope="session")
-def ready_database(postgres_server: PostgresServer) -> str:
-    """A PostgreSQL database with its tables, to be emptied for each test."""
-    url = postgres_server.fresh()
-    Store.open(url).close()
-    return url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

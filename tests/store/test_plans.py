@@ -1,0 +1,147 @@
+"""Whatever is asked while work goes on is answered from an index, at ten million jobs too.
+
+The statements are heard as they are sent, on either engine, so that a new one is in the test by
+itself. PostgreSQL is told that its tables are large: it scans small ones whatever indexes they have.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, Engine, event, text
+from store_book import Working, begin, line, queue, write
+from store_ends import HUNG_UP, create, fail, rest_in_doubt, sent, succeed
+
+from runner.core.moves import Acted, Created, Doubt, Evidence, Intend, Postpone, Requeue, held
+from runner.store.claim import Want
+from runner.store.store import Store
+
+LARGE = ("job", "body", "attempt", "outcome", "output")
+TIMES = 5000
+Parameters = Mapping[str, object] | Sequence[object]
+Heard = dict[str, Parameters]
+
+
+@contextmanager
+def hearing() -> Iterator[Heard]:
+    """Collect each statement that is sent, with the parameters of one of its uses."""
+    heard: Heard = {}
+
+    def hear(
+        _connection: object,
+        _cursor: object,
+        statement: str,
+        parameters: Parameters,
+        _context: object,
+        many: bool,
+    ) -> None:
+        first = parameters[0] if many and isinstance(parameters, Sequence) else parameters
+        assert isinstance(first, Mapping | Sequence)
+        heard.setdefault(statement, first)
+
+    event.listen(Engine, "before_cursor_execute", hear)
+    try:
+        yield heard
+    finally:
+        event.remove(Engine, "before_cursor_execute", hear)
+
+
+def filled(store: Store) -> Working:
+    """2,000 jobs, some in every state and on threads, and a worker that holds 100."""
+    specs = [line(n, thread=f"t{n // 10}" if n % 2 else None) for n in range(1, 2001)]
+    batch = begin(store)
+    queue(store, batch, specs)
+    me = store.enlist(batches="nightly", version="test").id
+    jobs = store.claim(me, [Want(batch.id, None, 400)])
+    for job in jobs[:100]:
+        succeed(store, job)
+    for job in jobs[100:200]:
+        fail(store, job)
+    for job in jobs[200:300]:
+        write(store, Acted(create(store, job), b'{"call_1": "42"}'))
+    return Working(store, batch, me, jobs[300:])
+
+
+def work_on(at: Working) -> None:
+    """Do once all that is done again and again while jobs are carried."""
+    store, me, ids = at.store, at.me, [at.batch.id]
+    jobs = store.claim(me, [Want(at.batch.id, None, 20)])
+    succeed(store, jobs[0])
+    fail(store, jobs[1], again=True)
+    rest_in_doubt(store, jobs[2])
+    write(
+        store, Intend(held(jobs[3])), Requeue(sent(jobs[3]), Evidence("refused"), 10, counted=True)
+    )
+    write(store, Postpone(held(jobs[4]), 10))
+    write(store, Intend(held(jobs[5])), Doubt(sent(jobs[5]), HUNG_UP))
+    write(store, Created(sent(jobs[5]), "run_found", Evidence("noted"), adopted=True))
+    write(store, Intend(held(jobs[6])))
+    store.noted(jobs[6].id, 1)
+    store.known_runs(jobs[6].id)
+    store.outputs(jobs[6].id, 1)
+    store.beat(me, 5)
+    store.held_by(me)
+    store.asked(me)
+    store.lanes(at.batch.id)
+    store.next_due_ms(ids)
+    store.left(ids, me)
+    store.progress(at.batch.id, brief=True)
+    store.give_back(me, [(jobs[7].id, jobs[7].token)])
+    other = store.enlist(batches="nightly", version="test").id
+    store.claim(other, [Want(at.batch.id, None, 5)])
+    store._write(
+        lambda c: c.execute(text("UPDATE worker SET clock_beat_ms = 0 WHERE id = :i"), {"i": other})
+    )
+    store.take_over(me, lease_ms=1)
+    store.claim_adrift(me, ids, 100)
+    store.cancel(at.batch.id, only=frozenset({jobs[8].custom_id, "q-1990"}))
+    store.retry(at.batch.id, only=frozenset({jobs[1].custom_id}))
+    # A chunk of new lines, then one whose lines are looked for first.
+    queue(store, at.batch, [line(n) for n in range(2001, 2101)], path="more.jsonl")
+    queue(store, at.batch, [line(n) for n in range(2050, 2150)], path="more.jsonl")
+
+
+def test_nothing_that_work_asks_scans_the_jobs(store: Store) -> None:
+    at = filled(store)
+    with hearing() as heard:
+        work_on(at)
+    plans = store._write(lambda connection: planned(connection, heard))
+    scans = {statement: plan for statement, plan in plans.items() if scanned(plan)}
+    assert scans == {}, "\n".join(f"{s}\n{p}" for s, p in scans.items())
+    for index in ("job_ready", "job_later", "job_adrift", "job_worker"):
+        assert any(index in plan for plan in plans.values()), index
+
+
+def planned(connection: Connection, heard: Heard) -> dict[str, str]:
+    """Return the plan of each heard statement, in tables that are called large."""
+    postgresql = connection.dialect.name == "postgresql"
+    if postgresql:
+        for table in LARGE:
+            connection.exec_driver_sql(f"ANALYZE {table}")
+        # The planner takes the rows for a page from here, and the pages from the file.
+        connection.execute(
+            text(
+                "UPDATE pg_class SET reltuples = reltuples * :times WHERE oid IN"
+                " (SELECT indexrelid FROM pg_index WHERE indrelid::regclass::text = ANY(:large)"
+                " UNION SELECT indrelid FROM pg_index WHERE indrelid::regclass::text = ANY(:large))"
+            ),
+            {"times": TIMES, "large": list(LARGE)},
+        )
+    prefix = "EXPLAIN" if postgresql else "EXPLAIN QUERY PLAN"
+    plans: dict[str, str] = {}
+    for statement, parameters in heard.items():
+        kind = statement.split(maxsplit=1)[0].upper()
+        if kind not in {"SELECT", "INSERT", "UPDATE", "DELETE", "WITH"}:
+            continue
+        found = connection.exec_driver_sql(f"{prefix} {statement}", parameters or ())
+        plans[statement] = "\n".join(str(row[-1]) for row in found)
+    if postgresql:
+        connection.execute(text("ANALYZE job"))
+    return plans
+
+
+def scanned(plan: str) -> bool:
+    tables = "|".join(LARGE)
+    return bool(
+        re.search(rf"Seq Scan on ({tables})\b|^SCAN ({tables})\b(?! USING)", plan, re.MULTILINE)
+    )
