@@ -1,4 +1,4 @@
-"""What the commands do, one method each: the command line and the Python API call these.
+"""What the commands do, one method each: the command line and the Python API (`api`) call these.
 
 Logic that is found here moves down.
 """
@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from io import BytesIO
+from itertools import chain
 from threading import Event
 from typing import BinaryIO, Self
 
@@ -17,27 +19,30 @@ from runner.carrying import Carried, Feed, carry
 from runner.composition import SIMULATED, Composition, Talk, policy_of, resends, wall_s
 from runner.config import Settings, dialect_options, secret
 from runner.core.audit import Audited
-from runner.core.batch import Batch, Queued
+from runner.core.batch import Batch, Conflict, Queued
 from runner.core.budget import own_use
 from runner.core.call import Call
 from runner.core.errors import UsageError, quoted
 from runner.core.keys import idempotency_key
-from runner.core.model import Job, JobSpec, JobState, Proofs
+from runner.core.model import BadLine, Job, JobSpec, JobState, Proofs
 from runner.core.outcome import Outcome
 from runner.core.points import Reach, pass_by
 from runner.core.progress import BudgetUse, Progress
 from runner.core.tokens import too_big
 from runner.dialects.dialect import Dialect, Tag
 from runner.export.aside import check_target
+from runner.export.reading import from_results
 from runner.export.write import Form, write
 from runner.manifest.reader import Check
-from runner.manifest.sources import STANDARD_INPUT, batch_name, identity
+from runner.manifest.sources import STANDARD_INPUT, batch_name, identity, open_manifest
 from runner.store.budgets import BudgetRow
 from runner.store.cancel import Cancelled
+from runner.store.elsewhere import Elsewhere
 from runner.store.find import Found
 from runner.store.retry import Retried
 from runner.store.store import Store
 from runner.work.audit import AuditPolicy, audit
+from runner.work.intake import IN_MEMORY, BadJob, Intake, known_otherwise, name_of
 from runner.work.ledger import budget_of
 from runner.work.probe import Probed, probe, probe_job
 from runner.work.queueing import (
@@ -82,7 +87,7 @@ class Snippet:
     variable: str
 
 
-class Runner:
+class Commands:
     """One set of settings at work: open it, use it, close it (a context manager)."""
 
     def __init__(
@@ -159,11 +164,11 @@ class Runner:
         except UsageError:
             return ""
 
-    def begin(self, paths: Sequence[str]) -> Batch:
+    def begin(self, paths: Sequence[str], name: str | None = None) -> Batch:
         """Make or find the batch for these manifests; nothing is made where one is not there."""
-        name = self.batch_named(paths)
+        name = name or self.batch_named(paths)
         for path in paths:
-            if path != STANDARD_INPUT:
+            if path not in (STANDARD_INPUT, IN_MEMORY):
                 identity(path)
         known = self.store.batch(name)
         dialect = self.parts.dialect(
@@ -206,8 +211,12 @@ class Runner:
         out: str | None = None,
         batch: Batch | None = None,
         telling: Telling | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> Queued:
-        """Queue manifests; bad lines go to `<out>.rejected.jsonl`, or beside the manifest."""
+        """Queue manifests; bad lines go to `<out>.rejected.jsonl`, or beside the manifest.
+
+        `elsewhere`: what ended well there is left out, unless it is known here already.
+        """
         batch = batch or self.begin(paths)
         telling = telling or Telling(self.talk.warn)
         dialect = self.parts.dialect(batch.dialect, batch.tag)
@@ -227,6 +236,7 @@ class Runner:
                         longest=self.settings.longest_line,
                         replace=self.settings.replace,
                         recheck=self.settings.recheck,
+                        elsewhere=elsewhere.has if elsewhere is not None else None,
                     ),
                     rejects,
                     telling,
@@ -242,6 +252,59 @@ class Runner:
             total = _sum(total, done)
         self.store.set_batch(batch.id, queued_whole=True)
         return total
+
+    def elsewhere(self, paths: Sequence[str], stdin: BinaryIO) -> Elsewhere:
+        """Read results that were made elsewhere; raises `UsageError` for a line that is none."""
+        found = Elsewhere()
+        for path in paths:
+            if path != STANDARD_INPUT:
+                identity(path)
+            with open_manifest(path, stdin) as lines:
+                found.add(from_results(lines, path))
+        return found
+
+    def intake(self, batch: Batch, bad: Callable[[BadJob], None]) -> Intake:
+        """Begin to queue jobs of a program into a batch; `bad` is told of each that is not."""
+        return Intake(
+            self.store,
+            batch,
+            self.checker(self.parts.dialect(batch.dialect, batch.tag)),
+            longest=self.settings.longest_line,
+            replace=self.settings.replace,
+            now_ms=lambda: int(wall_s() * 1000),
+            bad=bad,
+            warn=self.talk.warn,
+        )
+
+    def queue_file(
+        self, batch: Batch, path: str, bad: Callable[[BadJob], None], telling: Telling
+    ) -> Queued:
+        """Queue a manifest for a program: its bad lines are told as jobs are, and not written."""
+
+        def tell(line: BadLine, _path: str) -> None:
+            reason = "; ".join(map(str, line.complaints))
+            bad(BadJob(line.line - 1, name_of(line.raw), reason, line.raw))
+
+        def tell_conflict(conflict: Conflict) -> None:
+            reason = known_otherwise(conflict)
+            bad(BadJob(conflict.line - 1, conflict.custom_id, reason, None))
+
+        return queue_manifest(
+            self.store,
+            batch,
+            path,
+            BytesIO(),
+            self.checker(self.parts.dialect(batch.dialect, batch.tag)),
+            QueuePolicy(
+                longest=self.settings.longest_line,
+                replace=self.settings.replace,
+                recheck=self.settings.recheck,
+            ),
+            Rejects(None, self._reach, tell=tell),
+            replace(telling, conflict=tell_conflict),
+            now_ms=lambda: int(wall_s() * 1000),
+            reach=self._reach,
+        )
 
     def _all_good_or_nothing(self, paths: Sequence[str], stdin: BinaryIO, dialect: Dialect) -> None:
         if STANDARD_INPUT in paths:
@@ -284,7 +347,8 @@ class Runner:
         """Carry the jobs of these batches (none named: all) to their rest, or for ever."""
         self.parts.patient = True
         with self.parts.serving():
-            return carry(self.parts, self.chosen(names), forever=forever)
+            every = forever and not names
+            return carry(self.parts, self.chosen(names), forever=forever, every=every)
 
     def chosen(self, names: Sequence[str]) -> list[Batch]:
         """The batches of these names, or all there are; raises `UsageError` for an unknown one."""
@@ -519,12 +583,11 @@ def follow_rows(
     statuses: frozenset[str] | None,
 ) -> Iterator[Outcome]:
     """Yield outcomes in the order of their ends, until every job of the batch is at rest."""
-    after = (0, 0)
+    resting = Resting(store, batch_id)
     pause = Event()
     while True:
         whole = store.progress(batch_id, brief=True).whole
-        for cursor, outcome in store.settled_since(batch_id, after):
-            after = cursor
+        for outcome in chain(resting.more(), resting.last() if whole else ()):
             if states is not None and outcome.state not in states:
                 continue
             if statuses is not None and outcome.status not in statuses:
@@ -586,4 +649,5 @@ def _sum(one: Queued, two: Queued) -> Queued:
         one.vanished + two.vanished,
         (one.vanished_names + two.vanished_names)[:5],
         two.unchanged,
+        one.elsewhere + two.elsewhere,
     )

@@ -130,7 +130,6 @@ SETTINGS: tuple[Setting, ...] = (
         words=("cancel", "hold", "fail"),
     ),
     Setting("max_failures", str, None, "stop after so many failed jobs, or so many percent"),
-    Setting("max_cost", float, None, "stop when the known cost passes this", low=0),
     Setting("stop_after", float, None, "stop after this time", "s", 0.01),
     Setting("grace", float, 5.0, "how long a drain waits for creates under way", "s", 0, 3600),
     Setting("simulate", bool, False, "use a simulator started for this command alone"),
@@ -186,7 +185,6 @@ class Settings:
     tools_timeout: float
     on_action: str
     max_failures: str | None
-    max_cost: float | None
     stop_after: float | None
     grace: float
     simulate: bool
@@ -252,6 +250,43 @@ def load(
     settings = _settings(values, env, sources)
     settings.failures_limit()
     return settings
+
+
+def from_keywords(
+    given: Mapping[str, object], environ: Mapping[str, str] | None = None
+) -> Settings:
+    """Return the settings that a program gives by name; None is not given.
+
+    RUNNER_ variables and runner.toml are not read: a program does what it says, wherever it runs.
+    Keys, base URLs and proxies come from the environment as ever. `with` is `with_` here. Raises
+    `TypeError` for an unknown name, `UsageError` for a value of another kind or out of bounds.
+    """
+    env = dict(os.environ if environ is None else environ)
+    kept = {name: text for name, text in env.items() if not name.startswith("RUNNER_")}
+    return load(_by_name(given), {**kept, "RUNNER_CONFIG": os.devnull})
+
+
+def with_keywords(
+    given: Mapping[str, object], environ: Mapping[str, str] | None = None
+) -> Settings:
+    """Return the same, with variables and runner.toml below what is given, as the commands have."""
+    return load(_by_name(given), environ)
+
+
+def _by_name(given: Mapping[str, object]) -> dict[str, Value]:
+    values: dict[str, Value] = {}
+    for name, value in given.items():
+        setting = BY_NAME.get("with" if name == "with_" else name)
+        if setting is None or name == "with":
+            known = tuple("with_" if known == "with" else known for known in BY_NAME)
+            raise TypeError(f"{name}: no such setting; {nearest(name, known)}".rstrip(" ;"))
+        if isinstance(value, os.PathLike):
+            values[setting.name] = _from_toml(setting, os.fspath(value), name)
+        elif isinstance(value, tuple):
+            values[setting.name] = _from_toml(setting, list(value), name)
+        elif value is not None:
+            values[setting.name] = _from_toml(setting, value, name)
+    return values
 
 
 def _settings(

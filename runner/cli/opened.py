@@ -11,13 +11,13 @@ from runner.cli.talk import Teller, is_terminal, manner_of, standard_error
 from runner.config import Settings
 
 if TYPE_CHECKING:
-    from runner.app import Runner
+    from runner.app import Commands
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[tuple["Runner", Teller]]:
+def opened(settings: Settings) -> Iterator[tuple["Commands", Teller]]:
     """Give an app with these settings, which talks through the teller."""
-    from runner.app import Runner
+    from runner.app import Commands
     from runner.composition import Talk
 
     # What is loaded now lives as long as the command; jobs come and go without cycles.
@@ -26,7 +26,7 @@ def opened(settings: Settings) -> Iterator[tuple["Runner", Teller]]:
     teller = teller_of(settings)
     talk = Talk(warn=teller.warn, tick=teller.tick, every_s=teller.manner.every_s)
     try:
-        with Runner(settings, talk=talk) as runner:
+        with Commands(settings, talk=talk) as runner:
             yield runner, teller
     finally:
         teller.rest()

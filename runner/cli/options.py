@@ -60,7 +60,6 @@ WORK = (
     "tools_timeout",
     "on_action",
     "max_failures",
-    "max_cost",
     "stop_after",
     "grace",
 )

@@ -10,7 +10,7 @@ from runner.cli.options import API, QUEUE, TALK, WORK, takes
 from runner.config import Settings
 
 if TYPE_CHECKING:
-    from runner.app import Runner
+    from runner.app import Commands
     from runner.carrying import Carried
     from runner.cli.screen import Ways
     from runner.cli.talk import Teller
@@ -44,7 +44,7 @@ def run(settings: Settings, manifests: Manifests, out: Out = None) -> int:
         return carried.exit_code
 
 
-def finish(runner: "Runner", teller: "Teller", carried: "Carried", ways: "Ways") -> None:
+def finish(runner: "Commands", teller: "Teller", carried: "Carried", ways: "Ways") -> None:
     """Say how the work ended, and show a small batch's results where they went nowhere else."""
     from runner.cli.screen import mapping, summary
     from runner.cli.talk import GREEN, RED, YELLOW
@@ -61,7 +61,7 @@ def finish(runner: "Runner", teller: "Teller", carried: "Carried", ways: "Ways")
     teller.say(lines, colour, exit_code=carried.exit_code, **figures)
 
 
-def _show_results(runner: "Runner", carried: "Carried") -> None:
+def _show_results(runner: "Commands", carried: "Carried") -> None:
     from runner.cli.screen import TABLE_MOST, results
 
     progress = carried.batches[0]

@@ -160,6 +160,7 @@ def queued_lines(queued: Queued) -> list[str]:
         (queued.replaced, "replaced"),
         (queued.conflicts, "in conflict (nothing changed)"),
         (queued.bad, "bad"),
+        (queued.elsewhere, "ended well elsewhere (not queued)"),
         (queued.vanished, "gone from the manifest (their jobs stay)"),
     ):
         if count:

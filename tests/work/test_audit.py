@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from simulator_process import SimulatorProcess
 
-from runner.app import Runner
+from runner.app import Commands
 from runner.composition import Talk
 from runner.config import Value, load
 from runner.core.audit import Audited, Trouble
@@ -28,7 +28,7 @@ class Stage:
         self.folder = folder
         self.said: list[str] = []
 
-    def open(self, **more: Value) -> Runner:
+    def open(self, **more: Value) -> Commands:
         flags: dict[str, Value] = {
             "db": str(self.folder / "r.db"),
             "base_url": self.server.url,
@@ -36,7 +36,7 @@ class Stage:
             "timeout": 5.0,
             **more,
         }
-        return Runner(load(flags, environ={}), talk=Talk(warn=self.said.append))
+        return Commands(load(flags, environ={}), talk=Talk(warn=self.said.append))
 
     def run(self, lines: list[dict[str, object]], **more: Value) -> int:
         path = self.folder / "m.jsonl"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from simulator_process import SimulatorProcess
 
-from runner.app import Runner
+from runner.app import Commands
 from runner.config import Value, load
 
 
@@ -36,7 +36,7 @@ def test_a_slow_assistant_holds_up_no_more_than_its_share(
     lines += [line(f"fast-{i}", "asst_fast", "completed") for i in range(12)]
     manifest.write_text("".join(lines))
     out = tmp_path / "o.jsonl"
-    with Runner(load(flags(server, tmp_path / "r.db"), environ={})) as runner:
+    with Commands(load(flags(server, tmp_path / "r.db"), environ={})) as runner:
         assert runner.run([str(manifest)], io.BytesIO(), out=str(out)).exit_code == 0
     rows = [json.loads(row) for row in out.read_text().splitlines()]
     ended = [row["custom_id"] for row in sorted(rows, key=lambda row: row["ended_at"])]
@@ -52,9 +52,9 @@ def test_batches_are_sent_in_proportion_to_their_weights(
     for name, weight in (("heavy", 3), ("light", 1)):
         manifest = tmp_path / f"{name}.jsonl"
         manifest.write_text("".join(line(f"{name}-{i}", "asst_1", "completed") for i in range(60)))
-        with Runner(load(flags(server, db, priority=weight), environ={})) as runner:
+        with Commands(load(flags(server, db, priority=weight), environ={})) as runner:
             runner.queue([str(manifest)], io.BytesIO())
-    with Runner(load(flags(server, db), environ={})) as runner:
+    with Commands(load(flags(server, db), environ={})) as runner:
         assert runner.work(()).exit_code == 0
         outcomes = [
             outcome

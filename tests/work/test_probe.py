@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from simulator_process import SimulatorProcess
 
-from runner.app import Runner
+from runner.app import Commands
 from runner.config import load
 from runner.core.errors import UsageError
 from runner.core.model import Proofs
@@ -22,7 +22,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[SimulatorProcess]:
 
 def probe(server: SimulatorProcess, folder: Path, assistant: str | None = "asst_1") -> Probed:
     flags = {"db": str(folder / "r.db"), "base_url": server.url}
-    with Runner(load(flags, environ={})) as runner:
+    with Commands(load(flags, environ={})) as runner:
         return runner.probe(assistant)
 
 
@@ -71,5 +71,5 @@ def test_what_a_probe_found_is_what_the_next_batch_goes_by(
     manifest = tmp_path / "m.jsonl"
     manifest.write_text('{"custom_id":"a","thread_id":"t","assistant_id":"asst_1"}\n')
     flags = {"db": str(tmp_path / "r.db"), "base_url": server.url}
-    with Runner(load(flags, environ={})) as runner:
+    with Commands(load(flags, environ={})) as runner:
         assert runner.begin([str(manifest)]).proofs == Proofs(locks=True)
