@@ -80,7 +80,8 @@ async def intend(bench: Bench, carried: Carried) -> Slot | None:
     return slot
 
 
-STALE_S = 1.0
+STALE_SHARE = 0.02
+STALE_S = (0.25, 1.0)
 """So long after its slot a create would stand in a later slot's way: the limit would be passed."""
 STALE_IN_ROW = 50
 
@@ -92,7 +93,9 @@ def is_stale(bench: Bench, assignment: Assignment, slot: Slot) -> bool:
     send again, so after a row of them they go all the same.
     """
     limited = assignment.creates.limit is not None or assignment.creates.row.source is not None
-    if not limited or bench.now() - slot.at_s < STALE_S:
+    least, most = STALE_S
+    late_s = min(most, max(least, STALE_SHARE * (assignment.creates.row.win or most)))
+    if not limited or bench.now() - slot.at_s < late_s:
         bench.stale = 0
         return False
     bench.stale += 1

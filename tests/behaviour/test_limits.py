@@ -29,7 +29,7 @@ def test_a_window_that_differs_from_the_servers_is_told_and_the_longer_holds(sta
 
 
 def test_a_window_shorter_than_the_servers_is_told(stage: Stage) -> None:
-    stage.server.set(limit=40, window=30.0)
+    stage.server.set(limit=400, window=30.0)
     carried = stage.run(stage.lines(20), rpm=600.0, window=2.0)
     assert carried.exit_code == 0, stage.warnings
     told = [line for line in stage.warnings if "--window 2 is shorter than the server's" in line]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-CONFTEST = Path(__file__).parent.parent / "conftest.py"
+PLUGIN = Path(__file__).parent.parent / "no_skip.py"
 
 SKIPS = {
     "mark": "import pytest\n@pytest.mark.skip(reason='by a mark')\ndef test_it() -> None: ...\n",
@@ -21,7 +21,7 @@ EXPECTED_FAILURE = (
 
 
 def run_pytest(folder: Path, switch: str) -> subprocess.CompletedProcess[str]:
-    shutil.copy(CONFTEST, folder)
+    shutil.copy(PLUGIN, folder / "conftest.py")
     (folder / "pytest.ini").write_text("[pytest]\n")
     mine = os.environ  # noqa: TID251 - the child's environment
     env = {**mine, "RUNNER_TEST_NO_SKIP": switch, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
