@@ -101,6 +101,10 @@ async def work_on(
 
     `begun` gets what works, to stop it by; signals are left alone then.
     """
+    for batch in batches:
+        # Why an earlier command stopped says nothing of this one.
+        if batch.stopped and not parts.settings.child:
+            parts.store.set_batch(batch.id, stopped="")
     began = time.monotonic()
     async with AsyncExitStack() as stack:
         worker = await _worker(parts, batches, feed, stack, forever=forever, every=every)
@@ -188,10 +192,16 @@ def _fleet(
 
     def at_rest() -> bool:
         feeding = feed is not None and feed.open
-        return not feeding and not forever and store.left(ids).jobs == 0
+        if feeding or forever:
+            return False
+        # A batch whose breaker opened is carried no further: the others are what is waited for.
+        return store.left([i for i in ids if not told_of(i)]).jobs == 0
+
+    def told_of(batch_id: int) -> str:
+        return store.progress(batch_id, brief=True).stopped
 
     def stopped() -> str:
-        return next((p.stopped for i in ids if (p := store.progress(i, brief=True)).stopped), "")
+        return next((told for i in ids if (told := told_of(i))), "")
 
     command = [sys.executable, "-P", "-m", "runner", "work", "--forever"]
     warn = parts.talk.warn
