@@ -148,3 +148,21 @@ def test_an_edited_manifest_does_not_change_a_night_that_was_begun(checkout: Pat
     assert done.returncode == 0, done.stderr
     assert others
     assert len(rows(checkout / "nightly-2026-03-28.results.jsonl")) == 1
+
+
+def test_the_programs_run_twice_and_make_each_run_once(checkout: Path) -> None:
+    (block,) = blocks(JOBS / "python" / "README.md")
+    done = run(block, checkout)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "failed: sky\n" in done.stdout
+    assert "sky completed 2\n" in done.stdout
+    found = rows(checkout / "ask-plainly.jsonl")
+    assert {name: end for name, end in ends(found).items() if end != "succeeded completed"} == {}
+    assert [len(list_of(row["earlier_runs"])) for row in found] == [1, 0, 0, 0]
+    with SimulatorProcess(state=checkout / "ask.db.simulator.jsonl") as server:
+        assert len(server.runs()) == 4 + 5
+
+
+def list_of(value: object) -> list[object]:
+    assert isinstance(value, list)
+    return value
