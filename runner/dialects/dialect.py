@@ -119,8 +119,11 @@ class Dialect(Protocol):
         """List the messages that the run wrote, oldest first, each as JSON bytes of one line."""
         ...
 
-    def steps(self, thread_id: str, run_id: str) -> Flow[list[bytes]]:
-        """List the run's steps, oldest first, each as JSON bytes of one line."""
+    def steps(self, thread_id: str, run_id: str, extra: bytes = b"") -> Flow[list[bytes]]:
+        """List the run's steps, oldest first, each as JSON bytes of one line.
+
+        `extra` is the job's: what its line asks to `include` is asked for here too.
+        """
         ...
 
     def output_text(self, run: bytes, messages: list[bytes]) -> str | None:

@@ -429,7 +429,7 @@ class LangGraph:
             return []
         return [one_line(bytes(one)) for one in _list_of(messages)]
 
-    def steps(self, thread_id: str, run_id: str) -> Flow[list[bytes]]:
+    def steps(self, thread_id: str, run_id: str, extra: bytes = b"") -> Flow[list[bytes]]:  # noqa: ARG002 - nothing to include
         """List the states that the run wrote, oldest first; a failed one tells why in `tasks`."""
         reply = yield _history(thread_id, run_id, STATES)
         return [one_line(bytes(one)) for one in reversed(_list_of(reply.body))]

@@ -47,6 +47,12 @@ class _Extra(msgspec.Struct, gc=False):
 _EXTRA = msgspec.json.Decoder(_Extra)
 
 
+def _included(extra: bytes) -> str:
+    """Return a line's `include` as a query, "" where it has none."""
+    include = _EXTRA.decode(extra).include if extra else []
+    return "&".join(f"include[]={quote(one, safe='')}" for one in include).replace("[]", "%5B%5D")
+
+
 @dataclass(frozen=True, slots=True)
 class Assistants:
     """One API of the Assistants shape: see `Dialect` for what each member promises.
@@ -109,11 +115,10 @@ class Assistants:
         if job.thread_id is None:
             raise ValueError(f"job {job.custom_id} has no thread yet")
         fields = streamed(take_apart(job.body), stream=stream)
-        include = _EXTRA.decode(job.extra).include if job.extra else []
         return self._call(
             "POST",
             f"/threads/{segment(job.thread_id)}/runs",
-            "&".join(f"include[]={quote(one, safe='')}" for one in include).replace("[]", "%5B%5D"),
+            _included(job.extra),
             body=put_together(tagged(fields, tag.name, job.key)),
             headers=(("Idempotency-Key", job.key),),
             creates=True,
@@ -164,10 +169,11 @@ class Assistants:
             wrote += [one for one in listing.take(reply.body) if wrote_it(one, run_id)]
         return wrote
 
-    def steps(self, thread_id: str, run_id: str) -> Flow[list[bytes]]:
-        """List the run's steps, oldest first."""
+    def steps(self, thread_id: str, run_id: str, extra: bytes = b"") -> Flow[list[bytes]]:
+        """List the run's steps, oldest first, with what the line asks to include in them."""
         taken: list[bytes] = []
-        listing = Listing("order=asc")
+        included = _included(extra)
+        listing = Listing(f"order=asc&{included}" if included else "order=asc")
         while listing.goes_on:
             reply = yield self._call("GET", f"{_run_path(thread_id, run_id)}/steps", listing.query)
             taken += listing.take(reply.body)

@@ -210,9 +210,9 @@ class Request:
         """Raise UnreadableError: the answer is in the run."""
         return _nothing(thread_id, run_id)
 
-    def steps(self, thread_id: str, run_id: str) -> Flow[list[bytes]]:
+    def steps(self, thread_id: str, run_id: str, extra: bytes = b"") -> Flow[list[bytes]]:
         """Raise UnreadableError: there are none."""
-        return _nothing(thread_id, run_id)
+        return _nothing(thread_id, run_id, extra)
 
     def output_text(self, run: bytes, messages: list[bytes]) -> str | None:  # noqa: ARG002 - the interface's name
         """Return the text of a chat completion, a completion or a response."""

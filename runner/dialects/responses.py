@@ -353,7 +353,7 @@ class Responses:
         reply = yield Call("GET", f"/responses/{segment(run_id)}")
         return [raw for raw, sort in _output(reply.body) if sort == "message"]
 
-    def steps(self, thread_id: str, run_id: str) -> Flow[list[bytes]]:  # noqa: ARG002 - a response's id is enough
+    def steps(self, thread_id: str, run_id: str, extra: bytes = b"") -> Flow[list[bytes]]:  # noqa: ARG002 - a response's id is enough
         """List what else the response's output holds: reasoning, calls of tools."""
         reply = yield Call("GET", f"/responses/{segment(run_id)}")
         return [raw for raw, sort in _output(reply.body) if sort != "message"]

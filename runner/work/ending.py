@@ -150,7 +150,7 @@ async def _beside(
         flow = (
             dialect.messages(thread_id, run_id)
             if what == "messages"
-            else dialect.steps(thread_id, run_id)
+            else dialect.steps(thread_id, run_id, carried.job.extra)
         )
         got = await bench.ask(assignment, flow)
         if not isinstance(got, Failed):

@@ -1,0 +1,103 @@
+"""`--tools module:function` by the command line: synchronous or not, in time or not, or failing."""
+
+import json
+
+import pytest
+from cli.shell import SIMULATED, Ended, Shell
+
+MODULE = """
+import asyncio, time
+
+def plain(name, arguments):
+    return {"name": name, "key": arguments["key"]}
+
+async def waited(name, arguments):
+    await asyncio.sleep(0)
+    return f"{name} of {arguments['key']}"
+
+def slow(name, arguments):
+    time.sleep(5)
+
+async def slow_too(name, arguments):
+    await asyncio.sleep(60)
+
+def failing(name, arguments):
+    raise LookupError("nothing there")
+
+class Desk:
+    @staticmethod
+    async def answer(name, arguments):
+        return [1, 2.5, None]
+
+answer = Desk.answer
+"""
+
+
+def run(shell: Shell, function: str, *flags: str, **line: object) -> Ended:
+    (shell.folder / "desk.py").write_text(MODULE)
+    one = {"custom_id": "a", "assistant_id": "x", "metadata": {"fate": "requires_action:1"}, **line}
+    manifest = shell.manifest("m.jsonl", [one])
+    words = ("--tools", function, *SIMULATED, "--with", "steps", "--out", "o.jsonl")
+    return shell.run("run", manifest, *words, *flags)
+
+
+def output(shell: Shell) -> object:
+    """The output that the server took for the one call."""
+    (row,) = [json.loads(line) for line in (shell.folder / "o.jsonl").read_text().splitlines()]
+    (call,) = row["steps"][0]["step_details"]["tool_calls"]
+    return call["function"]["output"]
+
+
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [
+        ("desk:plain", '{"name":"lookup","key":"a"}'),
+        ("desk:waited", "lookup of a"),
+        ("desk:Desk.answer", "[1,2.5,null]"),
+        ("desk:slow", '{"error":"lookup took longer than 0.2 s"}'),
+        ("desk:slow_too", '{"error":"lookup took longer than 0.2 s"}'),
+        ("desk:failing", '{"error":"LookupError: nothing there"}'),
+    ],
+)
+def test_what_the_function_says_is_the_output(shell: Shell, function: str, told: str) -> None:
+    done = run(shell, function, "--tools-timeout", "0.2")
+    assert done.code == 0, done.err
+    assert output(shell) == told
+
+
+def test_the_lines_own_output_goes_before_the_function(shell: Shell) -> None:
+    done = run(shell, "desk:failing", tool_outputs={"lookup": "mine"})
+    assert done.code == 0, done.err
+    assert output(shell) == "mine"
+
+
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [
+        ("desk", "--tools: 'desk' is no function; write module:function"),
+        ("desk:none", "--tools: 'desk:none' cannot be loaded: AttributeError"),
+        ("absent:f", "--tools: 'absent:f' cannot be loaded: ModuleNotFoundError"),
+        ("desk:MODULE.x", "cannot be loaded"),
+    ],
+)
+def test_a_function_that_is_not_there_is_one_line(shell: Shell, function: str, told: str) -> None:
+    done = run(shell, function)
+    assert done.code == 2
+    assert told in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("word", "end"),
+    [("fail", "failed cancelled"), ("cancel", "cancelled cancelled")],
+)
+def test_a_run_that_nobody_answers_ends_as_on_action_says(
+    shell: Shell, word: str, end: str
+) -> None:
+    one = {"custom_id": "a", "assistant_id": "x", "metadata": {"fate": "requires_action"}}
+    manifest = shell.manifest("m.jsonl", [one])
+    done = shell.run("run", manifest, *SIMULATED, "--on-action", word, "--out", "o.jsonl")
+    assert done.code == 1, done.err
+    (row,) = [json.loads(line) for line in (shell.folder / "o.jsonl").read_text().splitlines()]
+    assert f"{row['state']} {row['status']}" == end
+    assert (row["error"] or {}).get("code") == ("no_tool_output" if word == "fail" else None)
