@@ -322,14 +322,27 @@ def test_one_run_at_a_time(opened: Callable[..., Runner]) -> None:
 
 
 def test_signals_stay_the_programs_own(opened: Callable[..., Runner]) -> None:
-    async def main() -> None:
-        mine = [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)]
-        async with opened() as runner:
-            async for _ in runner.run(jobs(2), batch="b"):
-                now = [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)]
-                assert now == mine
+    heard: list[int] = []
 
-    run(main())
+    async def main() -> None:
+        async with opened(concurrency=2) as runner:
+            told = []
+            async for outcome in runner.run(jobs(20), batch="b"):
+                told.append(outcome.custom_id)
+                if len(told) == 1:
+                    assert signal.getsignal(signal.SIGTERM) == mine
+                    signal.raise_signal(signal.SIGTERM)
+            assert len(told) == 20
+
+    def mine(number: int, _frame: object) -> None:
+        heard.append(number)
+
+    before = signal.signal(signal.SIGTERM, mine)
+    try:
+        run(main())
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM]
 
 
 def test_a_warning_goes_to_the_log(

@@ -1,9 +1,15 @@
 """`--tools module:function` by the command line: synchronous or not, in time or not, or failing."""
 
 import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TypeAlias
 
 import pytest
-from cli.shell import SIMULATED, Ended, Shell
+from cli.shell import Ended, Shell
+from simulator_process import SimulatorProcess
+
+Run: TypeAlias = Callable[..., Ended]
 
 MODULE = """
 import asyncio, time
@@ -33,12 +39,24 @@ answer = Desk.answer
 """
 
 
-def run(shell: Shell, function: str, *flags: str, **line: object) -> Ended:
+@pytest.fixture(scope="module")
+def server() -> Iterator[SimulatorProcess]:
+    with SimulatorProcess("--duration", "0.05", "--cancel-lag", "0.05") as one:
+        yield one
+
+
+@pytest.fixture
+def run(shell: Shell, server: SimulatorProcess) -> Run:
+    return partial(run_at, shell, server.url)
+
+
+def run_at(shell: Shell, url: str, function: str, *flags: str, **line: object) -> Ended:
     (shell.folder / "desk.py").write_text(MODULE)
     one = {"custom_id": "a", "assistant_id": "x", "metadata": {"fate": "requires_action:1"}, **line}
     manifest = shell.manifest("m.jsonl", [one])
-    words = ("--tools", function, *SIMULATED, "--with", "steps", "--out", "o.jsonl")
-    return shell.run("run", manifest, *words, *flags)
+    words = ("--base-url", url, "--with", "steps", "--out", "o.jsonl", *flags)
+    tools = ("--tools", function) if function else ()
+    return shell.run("run", manifest, *tools, *words)
 
 
 def output(shell: Shell) -> object:
@@ -59,14 +77,16 @@ def output(shell: Shell) -> object:
         ("desk:failing", '{"error":"LookupError: nothing there"}'),
     ],
 )
-def test_what_the_function_says_is_the_output(shell: Shell, function: str, told: str) -> None:
-    done = run(shell, function, "--tools-timeout", "0.2")
+def test_what_the_function_says_is_the_output(
+    shell: Shell, run: Run, function: str, told: str
+) -> None:
+    done = run(function, "--tools-timeout", "0.2")
     assert done.code == 0, done.err
     assert output(shell) == told
 
 
-def test_the_lines_own_output_goes_before_the_function(shell: Shell) -> None:
-    done = run(shell, "desk:failing", tool_outputs={"lookup": "mine"})
+def test_the_lines_own_output_goes_before_the_function(shell: Shell, run: Run) -> None:
+    done = run("desk:failing", tool_outputs={"lookup": "mine"})
     assert done.code == 0, done.err
     assert output(shell) == "mine"
 
@@ -80,8 +100,8 @@ def test_the_lines_own_output_goes_before_the_function(shell: Shell) -> None:
         ("desk:MODULE.x", "cannot be loaded"),
     ],
 )
-def test_a_function_that_is_not_there_is_one_line(shell: Shell, function: str, told: str) -> None:
-    done = run(shell, function)
+def test_a_function_that_is_not_there_is_one_line(run: Run, function: str, told: str) -> None:
+    done = run(function)
     assert done.code == 2
     assert told in done.err
     assert "Traceback" not in done.err
@@ -92,11 +112,9 @@ def test_a_function_that_is_not_there_is_one_line(shell: Shell, function: str, t
     [("fail", "failed cancelled"), ("cancel", "cancelled cancelled")],
 )
 def test_a_run_that_nobody_answers_ends_as_on_action_says(
-    shell: Shell, word: str, end: str
+    shell: Shell, run: Run, word: str, end: str
 ) -> None:
-    one = {"custom_id": "a", "assistant_id": "x", "metadata": {"fate": "requires_action"}}
-    manifest = shell.manifest("m.jsonl", [one])
-    done = shell.run("run", manifest, *SIMULATED, "--on-action", word, "--out", "o.jsonl")
+    done = run("", "--on-action", word)
     assert done.code == 1, done.err
     (row,) = [json.loads(line) for line in (shell.folder / "o.jsonl").read_text().splitlines()]
     assert f"{row['state']} {row['status']}" == end

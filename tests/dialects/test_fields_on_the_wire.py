@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from io import BytesIO
-from pathlib import Path
 
 import pytest
 from dialects.test_field_table import TABLE, V2, Row, field_of
@@ -17,11 +16,16 @@ NOT_ECHOED = {"additional_instructions", "additional_messages", "reasoning_effor
 """What no run object has (api-facts.md 2): the messages are the thread's then."""
 
 
+def given(one: Row) -> str:
+    """Return a row's value; the manifest's reader refuses a number that no double holds."""
+    return one.good.replace("1E400", "1E300")
+
+
 def lines() -> Iterator[bytes]:
     for number, one in enumerate(ROWS):
         field = field_of(one)
         head = "" if field == "assistant_id" else '"assistant_id":"asst_a",'
-        yield f'{{"custom_id":"{number}",{head}"{field}":{one.good}}}\n'.encode()
+        yield f'{{"custom_id":"{number}",{head}"{field}":{given(one)}}}\n'.encode()
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +39,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[object, object]
         with Commands(load(flags, environ={})) as commands:
             assert commands.run([str(manifest)], BytesIO(), out=str(out)).exit_code == 0
         bodies = server.bodies()
-    rows = [json.loads(line) for line in Path(out).read_text("utf-8").splitlines()]
+    rows = [json.loads(line) for line in out.read_bytes().splitlines()]
     return [(bodies[row["run_id"]], row["run"]) for row in rows]
 
 
@@ -44,12 +48,12 @@ def test_a_documented_value_arrives_and_is_echoed(
     seen: list[tuple[object, object]], one: Row
 ) -> None:
     body, run = seen[ROWS.index(one)]
-    field, given = field_of(one), json.loads(one.good)
+    field, value = field_of(one), json.loads(given(one))
     assert isinstance(body, dict)
     assert isinstance(run, dict)
-    assert body[field] == given
-    if field not in NOT_ECHOED and given is not None:
-        assert run[field] == given
+    assert body[field] == value
+    if field not in NOT_ECHOED and value is not None:
+        assert run[field] == value
 
 
 def test_what_is_not_echoed_is_in_no_run_object(seen: list[tuple[object, object]]) -> None:

@@ -346,9 +346,7 @@ def test_what_a_line_includes_is_asked_of_every_page_of_its_steps(
     spelling: Spelling, dialect: Dialect
 ) -> None:
     flow = dialect.steps("thread_a", "run_a", b'{"include":["step_details.x[*]"]}')
-    calls, _ = answered(
-        flow, a_page({"id": "step_1"}, last="step_1", more=True), a_page({"id": "step_2"})
-    )
+    calls, _ = answered(flow, a_page({"id": "step_1"}, more=True), a_page({"id": "step_2"}))
     query = "limit=100&order=asc&include%5B%5D=step_details.x%5B%2A%5D"
     assert [call.query for call in calls] == [
         spelling.with_query(query),
