@@ -46,7 +46,7 @@ class Bench:
     take_flight: Callable[[Carried], None]
     leave_flight: Callable[[Carried], None]
     flight: Callable[[], int]
-    settled: Callable[[Carried, JobState, str], None]
+    settled: Callable[[Carried, JobState], None]
     ended_run: Callable[[Carried, float], None]
     overloaded: Callable[[Assignment, Fault], None]
     run_refused: Callable[[Carried, float | None], None]

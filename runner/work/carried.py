@@ -102,7 +102,6 @@ class Carried:
     run_id: str
     cancel_asked: bool
     in_flight: bool = False
-    looks: int = 0
     blocked_by: str = ""
     busy: bool = False
     tokens: float = 0.0

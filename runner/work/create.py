@@ -81,9 +81,17 @@ async def intend(bench: Bench, carried: Carried) -> Slot | None:
 
 
 STALE_SHARE = 0.02
-STALE_S = (0.25, 1.0)
-"""So long after its slot a create would stand in a later slot's way: the limit would be passed."""
+STALE_LEAST_S = 0.25
+STALE_MOST_S = 1.0
 STALE_IN_ROW = 50
+
+
+def stale_after_s(window_s: float | None) -> float:
+    """Return how long after its slot a create would stand in a later slot's way.
+
+    The limit would then be passed: a fiftieth of its window, within bounds.
+    """
+    return min(STALE_MOST_S, max(STALE_LEAST_S, STALE_SHARE * (window_s or 0.0)))
 
 
 def is_stale(bench: Bench, assignment: Assignment, slot: Slot) -> bool:
@@ -93,9 +101,7 @@ def is_stale(bench: Bench, assignment: Assignment, slot: Slot) -> bool:
     send again, so after a row of them they go all the same.
     """
     limited = assignment.creates.limit is not None or assignment.creates.row.source is not None
-    least, most = STALE_S
-    late_s = min(most, max(least, STALE_SHARE * (assignment.creates.row.win or most)))
-    if not limited or bench.now() - slot.at_s < late_s:
+    if not limited or bench.now() - slot.at_s < stale_after_s(assignment.creates.row.win):
         bench.stale = 0
         return False
     bench.stale += 1
@@ -217,7 +223,6 @@ async def doubt(
     carried.doubted = True
     carried.slow = slow
     carried.presumed = False
-    carried.looks = 0
     carried.refusals += counted
     carried.trouble = 0
     carried.busy = fault.cause is Cause.BUSY

@@ -206,7 +206,6 @@ def quiet_ms(bench: Bench, carried: Carried) -> int:
 def next_look_s(bench: Bench, carried: Carried, quiet: int) -> float:
     """Return the pause before the next look: early ones, then one just after the quiet time."""
     now_ms = bench.durable.store.now_ms()
-    carried.looks += 1
     for after_s in bench.policy.quick_look_s[1:]:
         due_ms = carried.closed_ms + int(after_s * 1000)
         if now_ms < due_ms < quiet:

@@ -48,7 +48,7 @@ def rest(
     )
     carried.state = state
     bench.leave_flight(carried)
-    bench.settled(carried, state, reason.value)
+    bench.settled(carried, state)
     bench.post(carried, move, then=lambda: bench.gone(carried))
 
 
@@ -105,7 +105,7 @@ async def settle(bench: Bench, carried: Carried, run: Run) -> None:
     carried.state = state
     bench.leave_flight(carried)
     if again_s is None:
-        bench.settled(carried, state, run.status)
+        bench.settled(carried, state)
     if run.error is not None and is_money(run.error):
         bench.halt(
             assignment,

@@ -45,7 +45,6 @@ from runner.work.ledger import Ledger
 
 MEASURE_EVERY = 100
 KEPT_DISPLACED = 1000
-STALE_LOOK_S = 0.05
 FLAG_STALE_S = 5.0
 """A limit given by a flag holds for others while somebody leased under it so recently."""
 MARK_EVERY_S = 0.1
@@ -88,8 +87,6 @@ class Gate:
         # Reads without a limit need no slots: they go on while the database is locked.
         self.unbounded = kind == "reads" and limit is None
         self.row = Budget()
-        self.given_up = 0
-        self.refusals = 0
         self._ledger = ledger
         self._loop = asyncio.get_running_loop()
         self._rng = rng
@@ -161,7 +158,6 @@ class Gate:
         concurrency: bool = False,
     ) -> None:
         """Shut the gate for everybody, and learn from the refusal. `concurrency` teaches no rate."""
-        self.refusals += 1
         now = self._loop.time()
         if slot is None or concurrency:
             self.shut(wait_s if wait_s is not None else 1.0, "refused")
@@ -354,7 +350,6 @@ class Gate:
             slot = self._slots[0]
             if late(slot.at_s, now, allowed) or slot.at_s < self._shut_until:
                 self._slots.popleft()
-                self.given_up += 1
                 if self.row.source is not Source.FLAG:
                     self._events.append(GivenUp(slot.db_s, slot.seq))
                 continue

@@ -9,7 +9,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from random import Random
@@ -59,19 +59,6 @@ class Ending:
     remedy: str = ""
 
 
-@dataclass(slots=True)
-class Tally:
-    """What this pool has done, for the progress line; every number since its start."""
-
-    created: int = 0
-    adopted: int = 0
-    settled: int = 0
-    failed: int = 0
-    refused: int = 0
-    lapses: int = 0
-    failures: dict[str, int] = field(default_factory=dict)
-
-
 class Pool:
     """One process's work on some batches, until all their jobs are at rest or it is stopped.
 
@@ -98,7 +85,7 @@ class Pool:
         self.store = store
         self.assignments = {a.batch.id: a for a in assignments}
         self.policy = policy
-        self.tally = Tally()
+        self._failed = 0
         self._boottime = boottime
         self._wall_s = wall_s
         self._rng = rng
@@ -155,7 +142,6 @@ class Pool:
                 return self._ending
             # Another took over what we held: come back under a new name, never the old one.
             self._lapsed = False
-            self.tally.lapses += 1
             self._over.clear()
 
     def stop(self, why: str, remedy: str = "run the same command again to resume") -> None:
@@ -367,13 +353,11 @@ class Pool:
         if not self.carrying or len(self._ready) <= PREFETCH // 4:
             self._wake.set()
 
-    def _settled(self, carried: Carried, state: JobState, status: str) -> None:
-        self.tally.settled += 1
+    def _settled(self, carried: Carried, state: JobState) -> None:
         if state is JobState.FAILED:
-            self.tally.failed += 1
-            self.tally.failures[status] = self.tally.failures.get(status, 0) + 1
+            self._failed += 1
             assignment = carried.assignment
-            trip = assignment.breaker.failures(self.tally.failed, self._seen_jobs)
+            trip = assignment.breaker.failures(self._failed, self._seen_jobs)
             if trip is not None:
                 self._halt(assignment, trip)
 

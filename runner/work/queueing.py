@@ -26,16 +26,15 @@ TOLD_CONFLICTS = 20
 
 @dataclass(frozen=True, slots=True)
 class QueuePolicy:
-    """How manifests are queued. `rejects` is the path for bad lines, None for nowhere.
+    """How manifests are queued.
 
-    `elsewhere` tells by its custom_id whether a job ended well elsewhere, and is not to be queued.
+    `longest` is a line's greatest length in bytes. `elsewhere` tells by its custom_id whether a job
+    ended well elsewhere, and is not to be queued.
     """
 
     longest: int
-    strict: bool = False
     replace: bool = False
     recheck: bool = False
-    rejects: str | None = None
     elsewhere: Callable[[str], bool] | None = None
 
 

@@ -2,6 +2,8 @@
 
 import io
 import json
+import sqlite3
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -172,3 +174,29 @@ def parts_of(value: object) -> dict[str, object]:
 
 
 __all__ = ["Audited", "Iterator", "Line", "Row", "Stage", "most_in_a_window", "parts_of"]
+
+
+LIMIT_S = 20.0
+"""How long a lock is held at most."""
+
+
+def holding(stage: Stage, begin: threading.Event, until: Callable[[], bool]) -> threading.Thread:
+    """Hold the database's write lock from `begin` until something has come about."""
+
+    def hold() -> None:
+        begin.wait(LIMIT_S)
+        connection = sqlite3.connect(stage.folder / "r.db", timeout=LIMIT_S, isolation_level=None)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            pause = threading.Event()
+            for _ in range(int(LIMIT_S / 0.05)):
+                if until():
+                    break
+                pause.wait(0.05)
+            connection.execute("ROLLBACK")
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    return thread

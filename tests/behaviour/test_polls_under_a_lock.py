@@ -1,38 +1,12 @@
 """Others at the same database, and no room for it: waited for, or ended in one line."""
 
-import sqlite3
 import threading
-from collections.abc import Callable
 
 import pytest
-from behaviour.stage import Stage, most_in_a_window
+from behaviour.stage import Stage, holding, most_in_a_window
 
 from runner.app import Commands
 from runner.core.view import View
-
-LIMIT_S = 20.0
-
-
-def holding(stage: Stage, begin: threading.Event, until: Callable[[], bool]) -> threading.Thread:
-    """Hold the database's write lock from `begin` until something has come about."""
-
-    def hold() -> None:
-        begin.wait(LIMIT_S)
-        connection = sqlite3.connect(stage.folder / "r.db", timeout=LIMIT_S, isolation_level=None)
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            pause = threading.Event()
-            for _ in range(int(LIMIT_S / 0.05)):
-                if until():
-                    break
-                pause.wait(0.05)
-            connection.execute("ROLLBACK")
-        finally:
-            connection.close()
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    return thread
 
 
 @pytest.mark.on_sqlite

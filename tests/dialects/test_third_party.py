@@ -1,5 +1,6 @@
 """The README's dialect of one's own: that very text, as an installed package, carries a job."""
 
+import json
 import re
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from shell_blocks import ROOT, environment
+from simulator_process import SimulatorProcess
 
 KEY = "acme-secret"
 
@@ -49,3 +51,23 @@ def runner(folder: Path, site: Path, *words: str) -> subprocess.CompletedProcess
 
 def test_the_example_has_forty_lines_at_most() -> None:
     assert example("acme_dialect.py").count("\n") <= 40
+
+
+def test_the_example_of_the_readme_carries_a_job_and_judges_a_line(
+    tmp_path: Path, site: Path
+) -> None:
+    good = {"custom_id": "a", "assistant_id": "asst_1", "metadata": {"team": "blue"}}
+    bad = {"custom_id": "b", "assistant_id": "asst_1"}
+    (tmp_path / "m.jsonl").write_text(f"{json.dumps(good)}\n{json.dumps(bad)}\n")
+    with SimulatorProcess("--strict-headers", "--duration", "0.05") as server:
+        words = ("--dialect", "acme", "--base-url", server.url, "--dialect-option", "tenant=blue")
+        done = runner(tmp_path, site, "run", "m.jsonl", *words, "--out", "o.jsonl")
+        headers = server.audit().told["headers"]
+    assert done.returncode == 1, done.stderr
+    assert "m.jsonl:2: metadata.team: missing; the gateway charges a team" in done.stderr
+    (row,) = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    assert (row["custom_id"], row["status"]) == ("a", "completed")
+    assert isinstance(headers, dict)
+    assert headers["x-acme-tenant"] >= 1
+    assert headers["x-acme-key"] == headers["x-acme-tenant"]
+    assert "authorization" not in headers
