@@ -10,7 +10,7 @@ BUSY = b"HTTP/1.1 409 "
 
 
 class CuttingProxy:
-    """Forwards to a port of 127.0.0.1; `url` is its own.
+    """Forwards to `server`, a port of 127.0.0.1; `url` is its own, at `port` (0: any).
 
     The first connection on which `answer_lost` goes by is cut when the server's answer to it comes,
     of which no byte is passed on. The first on which `request_lost` goes by is cut then and there,
@@ -18,14 +18,21 @@ class CuttingProxy:
     the requests that went by for a run to be made, `busy` the answers that a thread was busy.
     """
 
-    def __init__(self, port: int, *, answer_lost: bytes, request_lost: bytes) -> None:
-        self._server = port
+    def __init__(
+        self,
+        server: int,
+        *,
+        port: int = 0,
+        answer_lost: bytes | None = None,
+        request_lost: bytes | None = None,
+    ) -> None:
+        self._server = server
         self._answer_lost, self._request_lost = answer_lost, request_lost
         self._lock = threading.Lock()
         self.lost: list[str] = []
         self.creates = 0
         self.busy = 0
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=256)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -48,10 +55,10 @@ class CuttingProxy:
             while part := client.recv(65536):
                 with self._lock:
                     self.creates += part.count(CREATE)
-                if self._request_lost in part and self._once("request"):
+                if self._request_lost and self._request_lost in part and self._once("request"):
                     _shut(client)
                     break
-                if self._answer_lost in part and self._once("answer"):
+                if self._answer_lost and self._answer_lost in part and self._once("answer"):
                     doomed.set()
                 server.sendall(part)
         _shut(server)

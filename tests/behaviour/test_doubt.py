@@ -1,11 +1,15 @@
 """A create whose outcome is unknown: looked up, adopted or sent again, one run each."""
 
 import socket
-import threading
+from contextlib import ExitStack
 
 import pytest
 from behaviour.stage import Stage
+from cutting_proxy import CuttingProxy
 from simulator_process import SimulatorProcess
+
+from runner.app import Commands
+from runner.core.view import View
 
 MADE = (
     "stall_after",
@@ -89,30 +93,26 @@ def test_lateness_is_kept_shown_and_raises_the_wait_of_every_later_command(stage
 def test_a_refused_connection_was_never_sent_and_goes_again_without_a_look(stage: Stage) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port: int = taken.getsockname()[1]
-    started: list[SimulatorProcess] = []
-    told = threading.Event()
+    doors: list[CuttingProxy] = []
 
-    def serve() -> None:
-        told.wait(20)
-        started.append(SimulatorProcess("--duration", "fixed:0.05", port=port))
+    def found_nobody(runner: Commands, i: int) -> bool:
+        (found,) = runner.show(f"job-{i}")
+        return any(attempt.why == "unsent" for attempt in found.job.attempts)
 
-    late = threading.Thread(target=serve)
-    late.start()
-    # The server starts only once the work is under way: the first creates find nobody.
-    try:
-        carried = stage.run(
-            stage.lines(10),
-            lambda _runner, view: told.set() if view.in_flight or view.elapsed_s > 0.3 else None,
-            base_url=f"http://127.0.0.1:{port}/v1",
-        )
-    finally:
-        told.set()
-        late.join()
-    with started[0] as server:
+    def see(runner: Commands, view: View) -> None:
+        # The door opens once every job has found nobody.
+        if doors or sum(count.jobs for count in view.progress.counts) < 10:
+            return
+        if all(found_nobody(runner, i) for i in range(10)):
+            doors.append(stack.enter_context(CuttingProxy(behind, port=port)))
+
+    with SimulatorProcess("--duration", "fixed:0.05") as server, ExitStack() as stack:
+        behind = int(server.url.split(":")[2].split("/")[0])
+        carried = stage.run(stage.lines(10), see, base_url=f"http://127.0.0.1:{port}/v1")
         audit = server.audit()
-        assert carried.exit_code == 0, stage.warnings
-        assert (audit.number("runs"), audit.repeated("tag")) == (10, {})
-        assert audit.count("lists") == 0
+    assert carried.exit_code == 0, stage.warnings
+    assert (audit.number("runs"), audit.repeated("tag")) == (10, {})
+    assert audit.count("lists") == 0
     # An attempt is an intent: the first found nobody, and is told so.
     assert {row["attempts"] for row in stage.rows()} == {2}
 
