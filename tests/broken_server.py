@@ -334,8 +334,9 @@ def serving(trust: ssl.SSLContext | None = None) -> Iterator[BrokenServer]:
             for taking in server.taking:
                 taking.cancel()
             await asyncio.wait(others, timeout=0.05)
-        for line in server.lines:
-            line.writer.transport.abort()
+        # Whatever the loop still holds: a connection may be closed before it became a line.
+        for transport in [*getattr(server._loop, "_transports", {}).values()]:
+            transport.abort()
         await asyncio.sleep(0.01)
 
     thread = threading.Thread(target=server._loop.run_until_complete, args=(run(),), daemon=True)
