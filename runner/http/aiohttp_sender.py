@@ -1,17 +1,21 @@
 """The aiohttp sender: the fast one (`runner[fast]`).
 
-It drives aiohttp's connector, request and response without `ClientSession`: the session costs a
-sixth of a request's time for what we do not want (cookies, redirects, environment), and repeats an
-idempotent request by itself. So the line between "connecting" and "sending" is a line of this file.
+It drives aiohttp's connector and its parser of answers without `ClientSession`, which costs a sixth
+of a request's time for what we do not want (cookies, redirects, environment) and repeats an
+idempotent request by itself; and without `ClientRequest` on the way out, which costs a task and a
+dozen objects for what is one write of bytes that we know. So the line between "connecting" and
+"sending" is a line of this file.
 """
 
 import asyncio
+import re
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar, overload
 
 import aiohttp
-from aiohttp.abc import AbstractStreamWriter
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDictProxy
 from yarl import URL
 
 from runner.core.call import Answer, Call, Reply, Silence
@@ -22,60 +26,15 @@ from runner.http.silence import Stage, Watch, silence_of
 from runner.http.sockets import SocketOption, socket_options
 from runner.http.sse import EventParser, is_stream
 
-# A payload must name headers of its own; all of ours are set before it is asked.
-NO_HEADERS: CIMultiDict[str] = CIMultiDict({"content-type": "application/json"})
-# Content-type is the one header that aiohttp still adds after `update_auto_headers`.
-NOT_ADDED: CIMultiDict[None] = CIMultiDict({"content-type": None})
+T = TypeVar("T")
 
 # A server may spoil several idle connections at once; one that spoils each new one is no server.
 MOST_SPOILT = 20
 # How many turns of the loop a stopped exchange may take to end; two or three are seen.
 TURNS_TO_STOP = 50
-
-
-class _Body(aiohttp.Payload):
-    """A request's body that asks the guard right before it is written.
-
-    aiohttp holds the headers back to write them together with the body, so here nothing at all has
-    left yet. (`aiohttp.BytesPayload` would warn of every body above 1 MB.)
-    """
-
-    _autoclose = True
-    _value: bytes
-
-    # Not through Payload.__init__, which makes a dictionary of headers for each body.
-    def __init__(self, value: bytes, watch: Watch) -> None:  # no super call, see above
-        self._value = value
-        self._size = len(value)
-        self._headers = NO_HEADERS
-        self._encoding = None
-        self._filename = None
-        self._watch = watch
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """Return the body as text; aiohttp's interface wants it."""
-        return self._value.decode(encoding, errors)
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        """Write the body, if the guard still says yes."""
-        self._watch.before_body()
-        await writer.write(self._value)
-
-    async def write_with_length(
-        self, writer: AbstractStreamWriter, content_length: int | None
-    ) -> None:
-        """Write the body, whose length is its own."""
-        del content_length
-        await self.write(writer)
-
-
-class _Request(aiohttp.ClientRequest):
-    """A request whose headers are all given, none added."""
-
-    def update_auto_headers(self, skip_auto_headers: object) -> None:
-        """Add nothing: what leaves is named in `route.Headings`."""
-        del skip_auto_headers
-        self._skip_auto_headers = NOT_ADDED
+# What would end a line of the request's head, or its target, before its time.
+NOT_IN_A_HEAD = re.compile(r"[\x00\r\n]")
+NOT_IN_A_TARGET = re.compile(r"[\x00-\x20\x7f]")
 
 
 class _HeaderView(Mapping[str, str]):
@@ -90,6 +49,20 @@ class _HeaderView(Mapping[str, str]):
         values = self._headers.getall(name)
         return values[0] if len(values) == 1 else ", ".join(values)
 
+    def __contains__(self, name: object) -> bool:
+        # Not by an exception, as Mapping does it: most names that are asked for are not there.
+        return name in self._headers
+
+    @overload
+    def get(self, name: str, default: None = None, /) -> str | None: ...
+
+    @overload
+    def get(self, name: str, default: T, /) -> str | T: ...
+
+    def get(self, name: str, default: T | None = None, /) -> str | T | None:
+        """Return a header's value, or the default."""
+        return self[name] if name in self._headers else default
+
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys(name.lower() for name in self._headers))
 
@@ -100,16 +73,35 @@ class _HeaderView(Mapping[str, str]):
         return repr(dict(self))
 
 
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """An answer's head, and where its body comes from."""
+
+    status: int
+    headers: CIMultiDictProxy[str]
+    content: aiohttp.StreamReader
+
+    async def body(self) -> bytes:
+        """Return the whole body; not inflated by aiohttp, which takes half a body for a whole."""
+        content = self.content
+        whole = content.read_nowait() if content.is_eof() else await content.read()
+        return inflated(whole, self.headers.get("content-encoding", ""))
+
+
 class _Exchange:
     """One request's way: the connection that it was given, and the answer to it."""
 
-    __slots__ = ("connection", "response", "transport", "watch")
+    __slots__ = ("connection", "transport", "watch")
 
     def __init__(self, watch: Watch) -> None:
         self.watch = watch
         self.connection: aiohttp.connector.Connection | None = None
         self.transport: asyncio.Transport | None = None
-        self.response: aiohttp.ClientResponse | None = None
+
+    def done(self) -> None:
+        """Give the connection back; aiohttp keeps it only where nothing more can come on it."""
+        if self.connection is not None:
+            self.connection.release()
 
     async def end(self) -> None:
         """Hang up, and come back when the socket is closed: asyncio does so at its next turn."""
@@ -120,8 +112,6 @@ class _Exchange:
         """Abort: a close would first send what the transport still holds."""
         if self.transport is not None:
             self.transport.abort()
-        if self.response is not None:
-            self.response.close()
         if self.connection is not None:
             self.connection.close()
 
@@ -132,11 +122,14 @@ class AiohttpSender:
     def __init__(self, route: Route) -> None:
         self._route = route
         self._headings = Headings(route.headers)
+        self._url = URL(route.base_url, encoded=True)
+        self._path = self._url.raw_path.rstrip("/")
         self._options = socket_options(route.longest_s)
         self._proxy = URL(route.proxy) if route.proxy else None
         # The exchange's own limit bounds connecting too (Watch.limit).
         self._limits = aiohttp.ClientTimeout(total=None)
         self._connectors: dict[bool, aiohttp.TCPConnector] = {}
+        self._where: aiohttp.ClientRequest | None = None
         self._busy: set[_Exchange] = set()
         self._closed = False
 
@@ -151,16 +144,17 @@ class AiohttpSender:
         whole = False
         try:
             async with exchange.watch.limit(timeout_s, self._route.connect_s):
-                response = await self._answer(exchange, call)
-                body = await _body(response)
+                head = await self._answer(exchange, call)
+                body = await head.body()
             whole = True
+            exchange.done()
         except Exception as trouble:  # noqa: BLE001 - whatever it is, the request may have left
             return self._silence(trouble, exchange)
         finally:
             self._busy.discard(exchange)
             if not whole:
                 await exchange.end()
-        return Reply(response.status, _HeaderView(response.headers), body)
+        return Reply(head.status, _HeaderView(head.headers), body)
 
     async def events(
         self,
@@ -180,17 +174,17 @@ class AiohttpSender:
         last: Answer | None = None
         try:
             async with exchange.watch.limit(timeout_s, self._route.connect_s):
-                response = await self._answer(exchange, call)
-                headers = _HeaderView(response.headers)
-                streams = is_stream(response.status, headers)
+                head = await self._answer(exchange, call)
+                headers = _HeaderView(head.headers)
+                streams = is_stream(head.status, headers)
                 if not streams:
-                    last = Reply(response.status, headers, await _body(response))
+                    last = Reply(head.status, headers, await head.body())
             if streams:
                 parser = EventParser()
                 inflater = inflater_for(headers.get("content-encoding", ""))
                 while True:
                     async with asyncio.timeout(idle_s):
-                        part = await response.content.readany()
+                        part = await head.content.readany()
                     if not part:
                         break
                     for event in parser.feed(inflater.feed(part) if inflater else part):
@@ -199,6 +193,7 @@ class AiohttpSender:
                     inflater.finish()
                 last = parser.finish()
             whole = True
+            exchange.done()
         except Exception as trouble:  # noqa: BLE001 - whatever it is, the request may have left
             last = self._silence(trouble, exchange)
         finally:
@@ -229,40 +224,62 @@ class AiohttpSender:
         self._closed = True
         await self.hang_up()
 
-    async def _answer(self, exchange: _Exchange, call: Call) -> aiohttp.ClientResponse:
+    async def _answer(self, exchange: _Exchange, call: Call) -> _Head:
         """Connect, send and wait for the answer's head."""
         watch = exchange.watch
+        where = self._to()
+        head = self._head(call, where)
         connector = self._connector(creates=call.creates)
-        request = self._request(call, watch)
-        connection = await connector.connect(request, traces=[], timeout=self._limits)
+        connection = await connector.connect(where, traces=[], timeout=self._limits)
         # An answer that nobody asked for (a 408 before closing, a second answer to the call before)
         # waits in such a connection and would be taken for ours.
         for _ in range(MOST_SPOILT):
             if connection.protocol is not None and not connection.protocol.should_close:
                 break
             connection.close()
-            connection = await connector.connect(request, traces=[], timeout=self._limits)
+            connection = await connector.connect(where, traces=[], timeout=self._limits)
         exchange.connection = connection
-        exchange.transport = connection.transport
-        if connection.protocol is None or connection.protocol.should_close:
+        exchange.transport = transport = connection.transport
+        protocol = connection.protocol
+        if protocol is None or transport is None or protocol.should_close:
             raise aiohttp.ServerDisconnectedError("the server talks before it is asked")
-        connection.protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+        protocol.set_response_params(read_until_eof=True, auto_decompress=False)
         watch.before_headers()
-        exchange.response = response = await request.send(connection)
-        await response.start(connection)
+        watch.before_body()
+        transport.write(head if call.body is None else head + call.body)
+        while True:
+            message, content = await protocol.read()
+            # An interim answer (RFC 9110, 15.2) is followed by the one that counts.
+            if not 100 <= message.code <= 199 or message.code == 101:
+                break
         watch.stage = Stage.ANSWERING
-        return response
+        return _Head(message.code, message.headers, content)
 
-    def _request(self, call: Call, watch: Watch) -> _Request:
+    def _to(self) -> aiohttp.ClientRequest:
+        """Return where every call goes, in the words that a connector wants."""
+        if self._where is None:
+            loop = asyncio.get_running_loop()
+            self._where = aiohttp.ClientRequest("GET", self._url, loop=loop, proxy=self._proxy)
+        return self._where
+
+    def _head(self, call: Call, where: aiohttp.ClientRequest) -> bytes:
+        """Return the bytes before the body; raise ValueError for what would break out of them."""
         query = f"?{call.query}" if call.query else ""
-        return _Request(
-            call.method,
-            URL(f"{self._route.base_url}{call.path}{query}", encoded=True),
-            headers=self._headings.of(call),
-            data=None if call.body is None else _Body(call.body, watch),
-            loop=asyncio.get_running_loop(),
-            proxy=self._proxy,
-        )
+        target = f"{self._path}{call.path}{query}"
+        if not target.startswith("/"):
+            target = f"/{target}"
+        headers = self._headings.of(call)
+        if self._proxy is not None and self._url.scheme == "http":
+            # Without a tunnel the proxy is told the whole URL, and its password by each request.
+            target = f"{self._url.origin()}{target}"
+            headers += _proxy_authorization(self._proxy)
+        if NOT_IN_A_TARGET.search(target):
+            raise ValueError("a control or a space in the URL's path")
+        size = len(call.body or b"")
+        if call.body is not None or call.method != "GET":
+            headers.append(("content-length", str(size)))
+        text = _lines(f"{call.method} {target} HTTP/1.1", where.headers["host"], headers)
+        return text.encode()
 
     def _connector(self, *, creates: bool) -> aiohttp.TCPConnector:
         """Return the connector for creates or for the rest, made in the loop that uses it.
@@ -286,9 +303,19 @@ class AiohttpSender:
         return silence_of(trouble, exchange.watch, proxied=self._proxy is not None)
 
 
-async def _body(response: aiohttp.ClientResponse) -> bytes:
-    # Not by aiohttp, which takes half a compressed body for a whole one.
-    return inflated(await response.read(), response.headers.get("content-encoding", ""))
+def _lines(first: str, host: str, headers: Sequence[tuple[str, str]]) -> str:
+    lines = [first, f"host: {host}"]
+    for name, value in headers:
+        line = f"{name}: {value}"
+        if NOT_IN_A_HEAD.search(line):
+            raise ValueError(f"a line break in the header {name}")
+        lines.append(line)
+    return "\r\n".join((*lines, "", ""))
+
+
+def _proxy_authorization(proxy: URL) -> list[tuple[str, str]]:
+    auth = aiohttp.BasicAuth.from_url(proxy)
+    return [] if auth is None else [("proxy-authorization", auth.encode())]
 
 
 def _socket_factory(options: tuple[SocketOption, ...]) -> aiohttp.SocketFactoryType:

@@ -157,6 +157,7 @@ WHY: Mapping[str, str] = {
     "aiohttp.SocketTimeoutError": "timeout",
     "aiohttp.ClientPayloadError": "truncated",
     "aiohttp.ClientResponseError": "garbage",
+    "aiohttp.HttpProcessingError": "garbage",
     "aiohttp.ContentTypeError": "garbage",
     "aiohttp.WSServerHandshakeError": "unknown",
     "aiohttp.WSMessageTypeError": "unknown",
