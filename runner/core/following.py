@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 KEPT = 500
+NEWEST = 24
 GRID = 48
 BISECTIONS = 16
 ENOUGH = 3
@@ -92,7 +93,8 @@ def plan(ends: Sequence[float], alive: Sequence[float], polls: float) -> tuple[f
 class Learned:
     """What a group of runs has taught; replaced at each event, kept by the process that follows.
 
-    `ends` the last durations and `n` how many there ever were, `oldest` the greatest age at which a
+    `ends` the last durations but for the `newest` few (so that an end copies few), `n` how many
+    there ever were, `oldest` the greatest age at which a
     run was seen alive, `ages` the schedule, made when there were `planned_at` ends. `first` is the
     latest first look, `streak` how many runs in a row had ended by it, `outlived` an age at which
     such an early look found a run alive.
@@ -106,6 +108,7 @@ class Learned:
 
     ends: tuple[float, ...] = ()
     n: int = 0
+    newest: tuple[float, ...] = ()
     oldest: float = 0.0
     ages: tuple[float, ...] = ()
     planned_at: int = 0
@@ -125,15 +128,19 @@ class Learned:
     def ended(self, alive: float, found: float, stamped: float | None = None) -> "Learned":
         """Return the record after a run seen alive at one age (0: never) was found ended."""
         end = end_of(alive, found, stamped)
-        more = replace(self, ends=(*self.ends, end)[-KEPT:], n=self.n + 1)
-        if alive > 0 or end == stamped:
-            return replace(more, streak=0)
+        ends, newest = self.ends, (*self.newest, end)
+        if len(newest) > NEWEST:
+            ends, newest = (*ends, *newest)[-KEPT:], ()
+        first, streak = self.first, self.streak
         halved = max(SHORTEST_LOOK, self.outlived, found / 2)
-        if halved >= 0.75 * min(self.first, found):
-            return more
-        if self.ages and self.streak + 1 < STREAK:
-            return replace(more, streak=self.streak + 1)
-        return replace(more, first=min(self.first, halved), streak=0)
+        if alive > 0 or end == stamped:
+            streak = 0
+        elif halved < 0.75 * min(first, found):
+            if self.ages and streak + 1 < STREAK:
+                streak += 1
+            else:
+                first, streak = min(first, halved), 0
+        return replace(self, ends=ends, newest=newest, n=self.n + 1, first=first, streak=streak)
 
     def seen_alive(self, age: float) -> "Learned":
         """Return the record after a run was found under way at an age."""
@@ -149,7 +156,10 @@ class Learned:
     def planned(self, alive: Sequence[float], polls: float) -> "Learned":
         """Return the record with a new schedule; `alive` are the runs under way now."""
         return replace(
-            self, ages=plan(self.ends, alive, polls), planned_at=self.n, outlived=self.outlived / 2
+            self,
+            ages=plan((*self.ends, *self.newest), alive, polls),
+            planned_at=self.n,
+            outlived=self.outlived / 2,
         )
 
     def next_look(self, age: float, jitter: float) -> float:
