@@ -16,11 +16,13 @@ from runner.store.place import Place
 
 WARN_AFTER_S = 2.0
 GIVE_UP_AFTER_S = 120.0
-PATIENT_S = 10
-"""So long a PostgreSQL waits for a transaction whose client is stopped or cut off.
-
-Its locks (a batch's tally, say) would hold up every other host for as long as it is.
-"""
+KEPT_ALIVE = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
+"""A connection whose other end is gone without a word is given up after 25 s (libpq's names)."""
 
 _LOCKED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _SQLITE_TROUBLE = {
@@ -45,7 +47,7 @@ _POSTGRESQL_TROUBLE = {
 }
 # Another transaction was in the way, and the server undid ours: it runs again whole.
 _COLLISIONS = frozenset({"40001", "40P01", "55P03"})
-# 25P03: our transaction was ended since we said nothing for `PATIENT_S`, having been stopped.
+# 25P03: our transaction was ended since we said nothing for long, having been stopped.
 _RESTARTING = frozenset({"57P01", "57P02", "57P03", "25P03"})
 
 
@@ -71,7 +73,7 @@ class Engines:
                     "prepare_threshold": None,
                     "connect_timeout": 10,
                     "application_name": "runner",
-                    "tcp_user_timeout": 60_000,
+                    **KEPT_ALIVE,
                 },
             )
 
@@ -219,8 +221,8 @@ class Told:
 class Patience:
     """How long to wait for a database that is locked or away: tell once, and give up in the end.
 
-    Waits 0.5 to 2 ms at random while it is locked (performance.md section D), longer while the
-    server is away.
+    Waits `locked_s` at random, 0.5 to 2 ms (performance.md section D), while it is locked, longer
+    while the server is away.
     """
 
     def __init__(
@@ -229,8 +231,10 @@ class Patience:
         rng: Random,
         pause: Callable[[float], object],
         tell: Callable[[str], None],
+        locked_s: tuple[float, float] = (0.0005, 0.002),
     ) -> None:
         self._place = place
+        self._locked_s = locked_s
         self._rng = rng
         self._pause = pause
         self._tell = tell
@@ -253,7 +257,7 @@ class Patience:
             self._tell(f"{self._place.label} {why}; waiting up to {GIVE_UP_AFTER_S:.0f} s")
         if locked:
             # Past the first moments the lock is no writer's: do not burn a core on it.
-            self._pause(self._rng.uniform(0.0005, 0.002) if waited_s < 1 else 0.02)
+            self._pause(self._rng.uniform(*self._locked_s) if waited_s < 1 else 0.02)
         else:
             self._away_s = min(2.0, self._away_s * self._rng.uniform(1.5, 2.5))
             self._pause(self._away_s)

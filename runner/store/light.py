@@ -19,15 +19,18 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from runner.store.engine import PATIENT_S, Patience, is_lost
+from runner.store.engine import KEPT_ALIVE, Patience, is_lost
 from runner.store.place import Place
+from runner.store.silent import BOUNDS, end_silent, patient, waited_in_vain
 
 T = TypeVar("T")
 
+LOCKED_S = (0.002, 0.006)
+"""A group of the writer thread takes about so long, and a permit stands further ahead than that."""
+
 _LIGHTLY = text(
     f"""
-    SELECT set_config('synchronous_commit', 'off', true),
-        set_config('idle_in_transaction_session_timeout', '{PATIENT_S}s', true)
+    SELECT set_config('synchronous_commit', 'off', true), {BOUNDS}
     """
 )
 
@@ -101,13 +104,15 @@ class LightWriter:
 
     def _patiently(self, work: Callable[[], T]) -> T:
         with self._lock:
-            patience = Patience(self._place, self._rng, Event().wait, self._tell)
+            patience = Patience(self._place, self._rng, Event().wait, self._tell, LOCKED_S)
             while True:
                 try:
                     return work()
                 except DBAPIError as error:
                     if is_lost(error):
                         self._forget()
+                    elif waited_in_vain(error) and self._connection is not None:
+                        end_silent(self._connection)
                     patience.wait(error)
 
     def _made(self) -> Connection:
@@ -124,7 +129,7 @@ class LightWriter:
         with connection.begin():
             if connection.dialect.name == "postgresql":
                 # For this transaction alone: behind a pooler the session is others' too.
-                connection.execute(_LIGHTLY)
+                connection.execute(_LIGHTLY, patient())
             elif whole:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             return verb(connection)
@@ -146,7 +151,7 @@ def _engine(place: Place) -> Engine:
                 "prepare_threshold": None,
                 "connect_timeout": 10,
                 "application_name": "runner permits",
-                "tcp_user_timeout": 60_000,
+                **KEPT_ALIVE,
             },
         )
     engine = create_engine(

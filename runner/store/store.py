@@ -370,6 +370,10 @@ class Store(Commands):
         """Count the jobs of these batches that are not at rest, and those that others hold."""
         return self._read(lambda connection: claim.left(connection, batch_ids, me))
 
+    def writing_s(self) -> float:
+        """Return seconds of a core spent on writing to a file that takes one writer; else 0."""
+        return self._writer.cpu_s() if self.engine_name == "sqlite" else 0.0
+
     # how verbs run
 
     def _write(

@@ -6,6 +6,7 @@ back tells a whole group, so that an event loop wakes once for it.
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -18,9 +19,10 @@ from sqlalchemy.exc import DBAPIError
 from runner.core.errors import Stopped
 from runner.core.moves import ORDER, Move, Note
 from runner.core.points import Point, Reach
-from runner.store.engine import PATIENT_S, Engines, Patience, is_lost, sqlstate
+from runner.store.engine import Engines, Patience, is_lost, sqlstate
 from runner.store.place import Place
 from runner.store.record import Now, write_group
+from runner.store.silent import BOUNDS, end_silent, patient, waited_in_vain
 
 T = TypeVar("T")
 Done = Callable[[bool], None]
@@ -30,11 +32,10 @@ GROUP = 2000
 WAITING = 50_000
 _RANK: dict[type, int] = {kind: rank for rank, kind in enumerate(ORDER)}
 
-# Asked first, so that one question also bounds how long the server waits for the next.
+# Asked first, so that one question also bounds how long all others wait for us.
 _MY_TRANSACTION = text(
     f"""
-    SELECT CAST(pg_current_xact_id() AS text),
-        set_config('idle_in_transaction_session_timeout', '{PATIENT_S}s', true)
+    SELECT CAST(pg_current_xact_id() AS text), {BOUNDS}
     """
 )
 _ITS_END = text("SELECT pg_xact_status(CAST(CAST(:number AS text) AS xid8))")
@@ -111,6 +112,13 @@ class Writer:
     def broken(self) -> BaseException | None:
         """What broke the store: a `RunnerError`, or a bug."""
         return self._broken
+
+    def cpu_s(self) -> float:
+        """Return seconds of a core that the writer's thread has used; 0 where none tells."""
+        clock = getattr(time, "pthread_getcpuclockid", None)
+        if clock is None or self._thread.ident is None or not self._thread.is_alive():
+            return 0.0
+        return time.clock_gettime(clock(self._thread.ident))
 
     def on_committed(self, notify: Notify) -> None:
         """Hand each group's ends to `notify`, in one call from this thread."""
@@ -267,6 +275,8 @@ class Writer:
             try:
                 result = self._once(verb, before, keep)
             except DBAPIError as error:
+                if waited_in_vain(error) and self._connection is not None:
+                    end_silent(self._connection)
                 patience.wait(error)
                 continue
             if after is not None:
@@ -283,7 +293,7 @@ class Writer:
         transaction = connection.begin()
         try:
             if self._engines.place.engine_name == "postgresql":
-                number = str(connection.scalar(_MY_TRANSACTION))
+                number = str(connection.scalar(_MY_TRANSACTION, patient()))
             result = verb(connection)
             if not keep(result):
                 transaction.rollback()
@@ -335,6 +345,8 @@ class Writer:
                 patience.wait(again)
                 continue
             if end == "in progress":
+                # The server has not heard that its client is gone.
+                end_silent(self._connection)
                 patience.wait(error)
                 continue
             if end is None:
