@@ -3,8 +3,8 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
@@ -15,15 +15,22 @@ from anyio import to_thread
 from runner.composition import Composition, boottime, policy_of, wall_s
 from runner.config import as_variables
 from runner.core.batch import Batch, Queued
+from runner.core.breaker import Breaker
 from runner.core.errors import RunnerError
+from runner.core.helping import Helping
 from runner.core.model import JobState
 from runner.core.progress import Progress
 from runner.core.view import Pulse, View, left_s
+from runner.work.cores import cores
 from runner.work.dead_man import dead_man, is_known
+from runner.work.helpers import Helpers
 from runner.work.pool import Ending, Pool
 from runner.work.processes import Fleet, until_orphaned
 from runner.work.queueing import Interrupted, Telling
 from runner.work.signals import interrupts
+
+COUNT_S = 0.5
+"""So often are the failures of all processes counted where they are limited."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,10 @@ async def work_on(
             if feed is not None:
                 group.start_soon(_feed, parts, worker, feed)
             group.start_soon(_report, parts, worker, batches, began)
-            ending = await worker.run()
+            if parts.settings.max_failures is not None and not parts.settings.child:
+                group.start_soon(_count_failures, parts, worker, batches)
+            async with _helped(parts, worker, batches, feed, every=every, alone=begun is not None):
+                ending = await worker.run()
             while feed is not None and feed.open:
                 await anyio.sleep(0.02)
             group.cancel_scope.cancel()
@@ -174,6 +184,47 @@ async def _end_with_parent(pool: Pool) -> None:
     """Drain when the parent is gone: nobody else would ever tell this process to end."""
     await until_orphaned()
     pool.stop("the command that started this worker has ended")
+
+
+@asynccontextmanager
+async def _helped(
+    parts: Composition,
+    worker: Pool | Fleet,
+    batches: Sequence[Batch],
+    feed: Feed | None,
+    *,
+    every: bool,
+    alone: bool,
+) -> AsyncIterator[None]:
+    """Have further processes started while they help, unless a number was asked for.
+
+    Not where the caller's own loop or function does the work: no other process has those.
+    """
+    settings = parts.settings
+    most = cores()
+    if settings.processes or settings.child or alone or parts.tools is not None or most < 2:
+        yield
+        return
+    fleet = worker if isinstance(worker, Fleet) else _helpers(parts, batches, every=every)
+    helpers = Helpers(
+        parts.store,
+        worker,
+        fleet,
+        [b.id for b in batches],
+        lambda: feed is not None and feed.open,
+        parts.talk.warn,
+        Helping(most),
+    )
+    async with anyio.create_task_group() as group:
+        group.start_soon(helpers.run)
+        yield
+        helpers.end()
+
+
+def _helpers(parts: Composition, batches: Sequence[Batch], *, every: bool) -> Fleet:
+    """A fleet beside this process's own pool: nobody in it yet, and over when the pool is."""
+    fleet = _fleet(parts, batches, None, forever=True, every=every)
+    return replace(fleet, count=0, helps=True)
 
 
 def _fleet(
@@ -242,6 +293,22 @@ async def _report(
                     now - began,
                 )
             )
+
+
+async def _count_failures(
+    parts: Composition, worker: Pool | Fleet, batches: Sequence[Batch]
+) -> None:
+    """Stop a batch when too many of its jobs have failed since this command began, by whomever."""
+    breaker = Breaker(*parts.settings.failures_limit())
+    before: dict[int, int] = {}
+    while True:
+        for batch in batches:
+            progress = await to_thread.run_sync(partial(parts.store.progress, batch.id, brief=True))
+            failed = progress.of(JobState.FAILED)
+            trip = breaker.failures(failed - before.setdefault(batch.id, failed), progress.jobs)
+            if trip is not None:
+                worker.halt(batch.id, trip)
+        await anyio.sleep(COUNT_S)
 
 
 def first_of(group: BaseExceptionGroup[RunnerError]) -> RunnerError:

@@ -37,6 +37,7 @@ class Breaker:
     last_refusal: str = ""
     missing: int = 0
     silent_since: float | None = None
+    failed: int = 0
     kinds: dict[str, int] = field(default_factory=dict)
 
     def created(self) -> None:

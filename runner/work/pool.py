@@ -85,7 +85,6 @@ class Pool:
         self.store = store
         self.assignments = {a.batch.id: a for a in assignments}
         self.policy = policy
-        self._failed = 0
         self._boottime = boottime
         self._wall_s = wall_s
         self._rng = rng
@@ -123,7 +122,6 @@ class Pool:
         self._missed: set[int] = set()
         self._told: set[int] = set()
         self._told_wait_s = 0.0
-        self._seen_jobs = 0
 
     # The life of the pool
 
@@ -161,9 +159,12 @@ class Pool:
         """Tell that there may be new jobs to claim."""
         self._wake.set()
 
-    def added(self, jobs: int) -> None:
+    def halt(self, batch_id: int, trip: Trip) -> None:
+        """Stop one batch for what is everybody's trouble; the others are worked on."""
+        self._halt(self.assignments[batch_id], trip)
+
+    def added(self, _jobs: int) -> None:
         """Tell, from any thread, that jobs were queued."""
-        self._seen_jobs += jobs
         self._loop.call_soon_threadsafe(self._wake.set)
 
     def _hear_from_others(self) -> None:
@@ -355,9 +356,10 @@ class Pool:
 
     def _settled(self, carried: Carried, state: JobState) -> None:
         if state is JobState.FAILED:
-            self._failed += 1
             assignment = carried.assignment
-            trip = assignment.breaker.failures(self._failed, self._seen_jobs)
+            assignment.breaker.failed += 1
+            # The share, and what other processes see fail, is the command's to count.
+            trip = assignment.breaker.failures(assignment.breaker.failed, 0)
             if trip is not None:
                 self._halt(assignment, trip)
 

@@ -5,6 +5,9 @@ told to drain when every job is at rest, or when a person interrupts. A child th
 has stopped for a reason that holds for all (a breaker, wrong settings), unless a signal ended it:
 then it is started anew, and that is said. On a database that many hosts share one child has a
 parent too, since its dead man's timer ends it when it was stopped past its lease.
+
+`grow` adds a process while the others work: one at a time, where processor time is what holds the
+work back and the machine has some to spare. Such a parent may work itself.
 """
 
 import asyncio
@@ -18,8 +21,9 @@ from subprocess import PIPE
 from threading import Thread
 
 import anyio
-from anyio.abc import Process
+from anyio.abc import Process, TaskGroup
 
+from runner.core.breaker import Trip
 from runner.work.pool import Ending
 
 QUICK_DEATHS = 5
@@ -41,15 +45,23 @@ class Fleet:
     stopped_why: Callable[[], str]
     warn: Callable[[str], None]
     grace_s: float = 5.0
+    helps: bool = False
+    """Whether the parent works too, and goes on alone where a child cannot."""
     _children: dict[int, Process] = field(default_factory=dict)
     _ending: Ending = field(default_factory=Ending)
     _over: anyio.Event = field(default_factory=anyio.Event)
     _draining: bool = False
+    _group: TaskGroup | None = None
+    _places: int = 0
 
     flight: int = 0
     ceiling: int = 0
 
-    def added(self, jobs: int) -> None:
+    def halt(self, _batch_id: int, trip: Trip) -> None:
+        """Stop the fleet: no child would hear that one batch of several is over."""
+        self.stop(trip.why, trip.remedy)
+
+    def added(self, _jobs: int) -> None:
         """Take note of nothing: the children find new jobs by themselves."""
 
     def poke(self) -> None:
@@ -76,8 +88,9 @@ class Fleet:
     async def run(self) -> Ending:
         """Keep the children at work until all is at rest or one of them stops for good."""
         async with anyio.create_task_group() as group:
-            for place in range(self.count):
-                group.start_soon(self._keep, place)
+            self._group = group
+            for _ in range(self.count):
+                self.grow()
             while not self._over.is_set():
                 with anyio.move_on_after(0.25):
                     await self._over.wait()
@@ -91,6 +104,17 @@ class Fleet:
             self._signal(signal.SIGKILL)
             group.cancel_scope.cancel()
         return self._ending
+
+    def grow(self) -> None:
+        """Start one more process."""
+        if self._group is not None and not self.stopping:
+            self._group.start_soon(self._keep, self._places)
+            self._places += 1
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that live."""
+        return [child.pid for child in self._children.values()]
 
     def _signal(self, number: signal.Signals) -> None:
         for child in list(self._children.values()):
@@ -132,6 +156,8 @@ class Fleet:
         why = self.stopped_why()
         if code == 3 or why:
             self.stop(why or "a worker process stopped")
+        elif code != 0 and self.helps:
+            self.warn(f"a further process ended with exit code {code}; going on without it")
         elif code != 0:
             self.stop(f"a worker process ended with exit code {code}; see what it said above")
 

@@ -1,0 +1,91 @@
+"""Further worker processes, started one by one while they help (`core/helping.py`)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import anyio
+from anyio import to_thread
+
+from runner.core.helping import Helping, Look, rest_s
+from runner.store.store import Store
+from runner.work.cores import Spent
+from runner.work.pool import Pool
+from runner.work.processes import Fleet
+
+LOOK_S = 0.6
+"""So often is looked whether one more process would help."""
+
+
+@dataclass(slots=True)
+class Helpers:
+    """The processes beside `worker`; `fleet` keeps them, and is the worker itself where it is one.
+
+    `feeding` tells whether jobs are still being queued; `warn` takes the line that says why one
+    more was started.
+    """
+
+    store: Store
+    worker: Pool | Fleet
+    fleet: Fleet
+    batches: Sequence[int]
+    feeding: Callable[[], bool]
+    warn: Callable[[str], None]
+    helping: Helping
+    _over: anyio.Event = field(default_factory=anyio.Event)
+
+    async def run(self) -> None:
+        """Look once a second and start what helps, until `end`; then see them all off."""
+        async with anyio.create_task_group() as group:
+            if self.fleet is not self.worker:
+                group.start_soon(self._keep)
+            await self._watch()
+
+    def end(self) -> None:
+        """Tell them to drain: the work is over, or stopped."""
+        self._over.set()
+        self.fleet.stop("")
+
+    async def _keep(self) -> None:
+        ending = await self.fleet.run()
+        if ending.stopped:
+            # What stopped one of them for good would stop all.
+            self.worker.stop(ending.stopped, ending.remedy)
+
+    async def _watch(self) -> None:
+        spent, before, written = Spent(), await self._left(), self.store.writing_s()
+        spent.look(self.fleet.pids)
+        while not self._over.is_set():
+            with anyio.move_on_after(LOOK_S / 4):
+                await self._over.wait()
+            if self.worker.stopping:
+                return self.end()
+            if spent.age_s() < LOOK_S:
+                continue
+            now = await self._left()
+            used, wrote = spent.look(self.fleet.pids), self.store.writing_s()
+            left = None if self.feeding() else rest_s(before, now, used.took_s)
+            itself = 0 if self.fleet is self.worker else 1
+            self._see(
+                Look(
+                    itself + len(self.fleet.pids),
+                    used.busy_cores,
+                    used.idle_cores,
+                    left,
+                    (wrote - written) / used.own_s if used.own_s else 0.0,
+                )
+            )
+            before, written = now, wrote
+        return None
+
+    def _see(self, look: Look) -> None:
+        if not self.helping.after(look) or self._over.is_set() or self.worker.stopping:
+            return
+        self.warn(
+            f"one more process starts: processor time holds the work back ({look.busy_cores:.1f} "
+            f"cores in use, {look.idle_cores:.1f} idle); --processes {look.processes} keeps to "
+            f"{look.processes}"
+        )
+        self.fleet.grow()
+
+    async def _left(self) -> int:
+        return (await to_thread.run_sync(self.store.left, self.batches)).jobs
