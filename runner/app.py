@@ -52,6 +52,7 @@ from runner.work.queueing import (
     check_manifest,
     queue_manifest,
 )
+from runner.work.reading import Recipe
 from runner.work.resting import Resting
 from runner.work.token_gate import likely_tokens
 
@@ -125,8 +126,12 @@ class Commands:
 
     def checker(self, dialect: Dialect) -> Check:
         """The dialect's validation with this command's leniency."""
-        lenient = self.settings.lenient
-        return lambda line, fields: dialect.check(line, fields, lenient=lenient)
+        return Recipe(dialect.name, {}, self.settings.lenient).check(dialect)
+
+    def recipe(self, batch: Batch) -> Recipe:
+        """What a process of its own makes a batch's checker by."""
+        options = self.parts.dialect_options(batch.tag)
+        return Recipe(batch.dialect, options, self.settings.lenient)
 
     # Commands
 
@@ -240,6 +245,7 @@ class Commands:
                     ),
                     rejects,
                     telling,
+                    recipe=self.recipe(batch),
                     now_ms=lambda: int(wall_s() * 1000),
                     reach=self._reach,
                 )
@@ -302,6 +308,7 @@ class Commands:
             ),
             Rejects(None, self._reach, tell=tell),
             replace(telling, conflict=tell_conflict),
+            recipe=self.recipe(batch),
             now_ms=lambda: int(wall_s() * 1000),
             reach=self._reach,
         )

@@ -101,9 +101,13 @@ class Composition:
 
     def dialect(self, name: str | None = None, tag: str | None = None) -> Dialect:
         """The dialect of the settings, or of a batch that keeps its own (and its tag)."""
+        return named(name or self.settings.dialect, self.dialect_options(tag))
+
+    def dialect_options(self, tag: str | None = None) -> dict[str, str]:
+        """The options of the settings' dialect, with a batch's own tag."""
         options = dialect_options(self.settings)
         options.setdefault("tag", self.settings.tag if tag is None else tag)
-        return named(name or self.settings.dialect, options)
+        return options
 
     def base_url(self, dialect: Dialect) -> str:
         """The base URL in force for new batches; raises `UsageError` where there is none."""

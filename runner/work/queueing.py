@@ -4,7 +4,7 @@ Killed at any moment, the same command goes on: a line that is there is known, o
 new. Bad lines are told, counted and written down to be mended; they stop nothing unless `strict`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -15,12 +15,13 @@ from runner.core.errors import RunnerError
 from runner.core.model import BadLine, JobSpec
 from runner.core.points import Point, Reach
 from runner.export.aside import aside
-from runner.manifest.reader import Check, Remark, read
+from runner.manifest.reader import Check, Remark
 from runner.manifest.rejects import reject_line, told
-from runner.manifest.sources import STANDARD_INPUT, BrokenOff, identity, open_manifest
+from runner.manifest.sources import STANDARD_INPUT, identity
 from runner.store.store import Store
+from runner.work.cores import cores
+from runner.work.reading import Recipe, chunks, chunks_apart, entries, is_large
 
-CHUNK = 1000
 TOLD_CONFLICTS = 20
 
 
@@ -95,7 +96,7 @@ def check_manifest(
 ) -> tuple[int, int]:
     """Tell every bad line of a manifest; return how many lines were good and how many bad."""
     good = bad = 0
-    for entry in _entries(path, stdin, check, longest):
+    for entry in entries(path, stdin, check, longest):
         match entry:
             case JobSpec():
                 good += 1
@@ -120,13 +121,15 @@ def queue_manifest(
     rejects: Rejects,
     telling: Telling,
     *,
+    recipe: Recipe | None = None,
     now_ms: Callable[[], int],
     reach: Reach,
 ) -> Queued:
     """Queue one manifest into a batch; return what it came to.
 
-    An unchanged file that was queued whole and clean before is not read again. Raises
-    `Interrupted` between chunks when told to stop; `RunnerError` for a source that breaks off.
+    An unchanged file that was queued whole and clean before is not read again. `recipe` is what
+    `check` was made by, for a large file's own process; None: it is read here. Raises `Interrupted`
+    chunks when told to stop; `RunnerError` for a source that breaks off.
     """
     mark = None if path == STANDARD_INPUT else identity(path)
     queueing = store.queueing(batch, path, replace=policy.replace, elsewhere=policy.elsewhere)
@@ -145,9 +148,14 @@ def queue_manifest(
 
     # The next chunk is read while the database takes the one before: SQLite works without the
     # interpreter's lock, so on two cores the two overlap.
-    with ThreadPoolExecutor(1, thread_name_prefix="queueing") as beside:
+    with ExitStack() as stack:
+        beside = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="queueing"))
         under_way: Future[Added] | None = None
-        for chunk in _chunks(_entries(path, stdin, check, policy.longest)):
+        if recipe is not None and cores() > 1 and is_large(path):
+            read = stack.enter_context(chunks_apart(path, recipe, policy.longest))
+        else:
+            read = chunks(entries(path, stdin, check, policy.longest))
+        for chunk in read:
             specs, worse = _sorted(chunk, path, rejects, telling)
             bad += worse
             if under_way is not None:
@@ -220,29 +228,3 @@ def _tell_conflicts(more: Added, path: str, before: int, telling: Telling) -> in
         elif number == TOLD_CONFLICTS + 1:
             telling.warn(f"{path}: more conflicts follow; they are counted, not told")
     return before + len(more.conflicts)
-
-
-def _entries(
-    path: str, stdin: BinaryIO, check: Check, longest: int
-) -> Iterator[JobSpec | BadLine | Remark]:
-    lines = 0
-    try:
-        with open_manifest(path, stdin) as source:
-            for entry in read(source, check, longest=longest):
-                lines = entry.line
-                yield entry
-    except BrokenOff as broken:
-        raise broken.after(lines) from None
-
-
-def _chunks(
-    entries: Iterator[JobSpec | BadLine | Remark],
-) -> Iterator[Sequence[JobSpec | BadLine | Remark]]:
-    chunk: list[JobSpec | BadLine | Remark] = []
-    for entry in entries:
-        chunk.append(entry)
-        if len(chunk) >= CHUNK:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
