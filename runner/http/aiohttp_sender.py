@@ -20,7 +20,7 @@ from yarl import URL
 
 from runner.core.call import Answer, Call, Reply, Silence
 from runner.http.encoding import inflated, inflater_for
-from runner.http.route import Headings, Route
+from runner.http.route import UNSAFE, Headings, Route
 from runner.http.sender import Guard, StreamEvent
 from runner.http.silence import Stage, Watch, silence_of
 from runner.http.sockets import SocketOption, socket_options
@@ -32,9 +32,8 @@ T = TypeVar("T")
 MOST_SPOILT = 20
 # How many turns of the loop a stopped exchange may take to end; two or three are seen.
 TURNS_TO_STOP = 50
-# What would end a line of the request's head, or its target, before its time.
+# What would end a line of the request's head before its time.
 NOT_IN_A_HEAD = re.compile(r"[\x00\r\n]")
-NOT_IN_A_TARGET = re.compile(r"[\x00-\x20\x7f]")
 
 
 class _HeaderView(Mapping[str, str]):
@@ -273,7 +272,7 @@ class AiohttpSender:
             # Without a tunnel the proxy is told the whole URL, and its password by each request.
             target = f"{self._url.origin()}{target}"
             headers += _proxy_authorization(self._proxy)
-        if NOT_IN_A_TARGET.search(target):
+        if UNSAFE.search(target):
             raise ValueError("a control or a space in the URL's path")
         size = len(call.body or b"")
         if call.body is not None or call.method != "GET":

@@ -1,9 +1,10 @@
-"""The httpx sender: one transport of one connection per request in flight.
+"""The httpx sender: one connection per request in flight, through httpx's own engine, httpcore.
 
 One pool for all costs 3 ms CPU a request at 100 connections, and loses a slot for good when a
-request is cancelled while it connects; a transport per slot costs a sixth and cannot leak, since it
-is closed after any exception (`performance.md` A). The transport is called without `AsyncClient`,
-which does nothing here that we want (redirects, cookies, environment) for a tenth of the time.
+request is cancelled while it connects; a connection per slot costs a sixth and cannot leak, since
+it is closed after any exception (`performance.md` A). httpcore is called without the client and
+the transport above it: they parse each URL and copy each header anew, and do nothing here that we
+want (redirects, cookies, environment).
 """
 
 import asyncio
@@ -13,18 +14,18 @@ from contextlib import suppress
 from typing import Protocol, runtime_checkable
 
 import anyio
+import httpcore
 import httpx
 
 from runner.core.call import Answer, Call, Reply, Silence
 from runner.http.encoding import inflater_for
-from runner.http.route import Headings, Route
+from runner.http.route import UNSAFE, Headings, Route
 from runner.http.sender import Guard, StreamEvent
 from runner.http.silence import Stage, Watch, silence_of
 from runner.http.sockets import socket_options
 from runner.http.sse import EventParser, is_stream
 
 CLOSING_S = 5.0
-ONE = {"max_connections": 1, "max_keepalive_connections": 1}
 
 
 @runtime_checkable
@@ -33,14 +34,25 @@ class _Closable(Protocol):
 
 
 class _Slot:
-    """A transport, the TCP stream below it, and since when it idles (the loop's seconds)."""
+    """A connection, the TCP stream below it, and since when it idles (the loop's seconds).
 
-    __slots__ = ("idle_since", "stream", "transport")
+    To a proxy it is a pool of one, which alone knows how to make a tunnel.
+    """
 
-    def __init__(self, transport: httpx.AsyncHTTPTransport) -> None:
-        self.transport = transport
+    __slots__ = ("connection", "idle_since", "stream")
+
+    def __init__(self, connection: httpcore.AsyncHTTPConnection | httpcore.AsyncHTTPProxy) -> None:
+        self.connection = connection
         self.stream: _Closable | None = None
         self.idle_since = 0.0
+
+    @property
+    def usable(self) -> bool:
+        """Whether another request may go out on it; a pool sees to that itself."""
+        connection = self.connection
+        return isinstance(connection, httpcore.AsyncHTTPProxy) or not (
+            connection.is_closed() or connection.has_expired()
+        )
 
     async def hang_up(self) -> None:
         """Close hard: the TCP stream first, since its abort happens before the first wait.
@@ -50,7 +62,7 @@ class _Slot:
         with anyio.move_on_after(CLOSING_S, shield=True), suppress(Exception):
             if self.stream is not None:
                 await self.stream.aclose()
-            await self.transport.aclose()
+            await self.connection.aclose()
 
 
 class _Trace:
@@ -96,11 +108,14 @@ class HttpxSender:
     def __init__(self, route: Route) -> None:
         self._route = route
         self._headings = Headings(route.headers)
-        self._host = httpx.URL(route.base_url).netloc
+        base = httpx.URL(route.base_url)
+        self._host = base.netloc
+        self._path = base.raw_path.rstrip(b"/").decode("ascii")
+        self._to = (base.raw_scheme, base.raw_host, base.port)
+        self._origin = httpcore.URL(
+            scheme=base.raw_scheme, host=base.raw_host, port=base.port
+        ).origin
         self._options = socket_options(route.longest_s)
-        self._limits = httpx.Limits(**ONE, keepalive_expiry=route.keep_s)
-        # Bounded by Watch.limit: httpx's time-outs are per read, so a trickle would never end.
-        self._timeouts = dict.fromkeys(("connect", "read", "write", "pool"))
         self._free: deque[_Slot] = deque()
         self._busy: dict[_Slot, Watch] = {}
         self._closed = False
@@ -116,7 +131,7 @@ class HttpxSender:
         whole = False
         try:
             async with watch.limit(timeout_s, self._route.connect_s):
-                response = await slot.transport.handle_async_request(
+                response = await slot.connection.handle_async_request(
                     self._request(call, watch, slot)
                 )
                 reply = await _whole(response)
@@ -145,11 +160,11 @@ class HttpxSender:
         last: Answer | None = None
         try:
             async with watch.limit(timeout_s, self._route.connect_s):
-                response = await slot.transport.handle_async_request(
+                response = await slot.connection.handle_async_request(
                     self._request(call, watch, slot)
                 )
                 headers = _headers(response)
-                if not is_stream(response.status_code, headers):
+                if not is_stream(response.status, headers):
                     last = await _whole(response)
             if last is None:
                 parser = EventParser()
@@ -184,8 +199,7 @@ class HttpxSender:
         self._closed = True
         await self.hang_up()
 
-    def _request(self, call: Call, watch: Watch, slot: _Slot) -> httpx.Request:
-        # Given a stream, httpx adds no header of its own: all that leaves is named here.
+    def _request(self, call: Call, watch: Watch, slot: _Slot) -> httpcore.Request:
         headers = [(b"host", self._host)]
         headers += [(n.encode("ascii"), v.encode("ascii")) for n, v in self._headings.of(call)]
         if call.body is not None:
@@ -193,12 +207,20 @@ class HttpxSender:
         elif call.method not in ("GET", "HEAD"):
             headers.append((b"content-length", b"0"))
         query = f"?{call.query}" if call.query else ""
-        return httpx.Request(
+        target = f"{self._path}{call.path}{query}"
+        if not target.startswith("/"):
+            target = f"/{target}"
+        if UNSAFE.search(target):
+            raise ValueError("a control or a space in the URL's path")
+        scheme, host, port = self._to
+        # No time-outs of httpcore's: they are per read, so a trickle would never end. Watch.limit
+        # bounds the whole.
+        return httpcore.Request(
             call.method,
-            f"{self._route.base_url}{call.path}{query}",
+            httpcore.URL(scheme=scheme, host=host, port=port, target=target.encode("ascii")),
             headers=headers,
-            stream=httpx.ByteStream(call.body or b""),
-            extensions={"timeout": self._timeouts, "trace": _Trace(watch, slot)},
+            content=call.body or b"",
+            extensions={"trace": _Trace(watch, slot)},
         )
 
     async def _take(self, watch: Watch, *, creates: bool) -> _Slot:
@@ -206,11 +228,12 @@ class HttpxSender:
         if self._free:
             slot = self._free.pop()
             limit = self._route.keep_create_s if creates else self._route.keep_s
-            if asyncio.get_running_loop().time() - slot.idle_since < limit:
+            idle_s = asyncio.get_running_loop().time() - slot.idle_since
+            if idle_s < limit and slot.usable:
                 self._busy[slot] = watch
                 return slot
             await slot.hang_up()
-        slot = _Slot(self._transport())
+        slot = _Slot(self._connection())
         self._busy[slot] = watch
         return slot
 
@@ -227,60 +250,68 @@ class HttpxSender:
         if now - self._free[0].idle_since >= self._route.keep_s:
             await self._free.popleft().hang_up()
 
-    def _transport(self) -> httpx.AsyncHTTPTransport:
+    def _connection(self) -> httpcore.AsyncHTTPConnection | httpcore.AsyncHTTPProxy:
         route = self._route
-        proxy: httpx.Proxy | None = None
-        if route.proxy:
-            own = route.trust if route.proxy.startswith("https:") else None
-            proxy = httpx.Proxy(route.proxy, ssl_context=own)
-        return httpx.AsyncHTTPTransport(
-            verify=route.trust,
-            trust_env=False,
-            http1=True,
-            http2=False,
-            limits=self._limits,
-            proxy=proxy,
-            retries=0,
+        if not route.proxy:
+            return httpcore.AsyncHTTPConnection(
+                self._origin,
+                ssl_context=route.trust,
+                keepalive_expiry=route.keep_s,
+                socket_options=self._options,
+            )
+        proxy = httpx.Proxy(route.proxy)
+        return httpcore.AsyncHTTPProxy(
+            proxy_url=httpcore.URL(
+                scheme=proxy.url.raw_scheme,
+                host=proxy.url.raw_host,
+                port=proxy.url.port,
+                target=proxy.url.raw_path,
+            ),
+            proxy_auth=proxy.raw_auth,
+            ssl_context=route.trust,
+            proxy_ssl_context=route.trust if route.proxy.startswith("https:") else None,
+            max_connections=1,
+            max_keepalive_connections=1,
+            keepalive_expiry=route.keep_s,
             socket_options=self._options,
         )
 
 
-async def _whole(response: httpx.Response) -> Reply:
+async def _whole(response: httpcore.Response) -> Reply:
     headers = _headers(response)
     body = b"".join([part async for part in _parts(response, headers)])
-    return Reply(status=response.status_code, headers=headers, body=body)
+    return Reply(status=response.status, headers=headers, body=body)
 
 
-async def _parts(response: httpx.Response, headers: Mapping[str, str]) -> AsyncIterator[bytes]:
-    """Yield the body's parts, inflated; at the end hand the connection back to the transport."""
-    stream = response.stream
-    if not isinstance(stream, httpx.AsyncByteStream):
-        raise TypeError("the transport gave a stream that cannot be awaited")
+async def _parts(response: httpcore.Response, headers: Mapping[str, str]) -> AsyncIterator[bytes]:
+    """Yield the body's parts, inflated; at the end the connection is ready for the next request."""
     inflater = inflater_for(headers.get("content-encoding", ""))
-    async for part in stream:
+    async for part in response.aiter_stream():
         yield inflater.feed(part) if inflater is not None else part
     if inflater is not None:
         inflater.finish()
-    await stream.aclose()
+    await response.aclose()
 
 
-def _holds_more(response: httpx.Response) -> bool:
+def _holds_more(response: httpcore.Response) -> bool:
     """Say whether more has arrived on a connection than its answer.
 
     httpcore would take it for the answer to the next request: another job's run would become ours.
     It shows this nowhere in public; a test fails if the way to it changes.
     """
     inner: object = response.stream
-    for name in ("_httpcore_stream", "_stream", "_connection", "_h11_state"):
+    # A pool's stream is around the connection's own.
+    inner = getattr(inner, "_stream", inner)
+    for name in ("_connection", "_h11_state"):
         inner = getattr(inner, name, None)
     more, _ = getattr(inner, "trailing_data", (b"", False))
     return bool(more)
 
 
-def _headers(response: httpx.Response) -> dict[str, str]:
+def _headers(response: httpcore.Response) -> dict[str, str]:
     """Return an answer's headers by lower-case name; a repeated one joined (RFC 9110, 5.3)."""
     headers: dict[str, str] = {}
-    for raw_name, raw_value in response.headers.raw:
+    for raw_name, raw_value in response.headers:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return headers
