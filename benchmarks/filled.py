@@ -29,9 +29,9 @@ def _specs(jobs: int) -> Iterator[JobSpec]:
         yield JobSpec(number + 1, name, thread, body, b"", digest, "asst_1")
 
 
-def queued(path: Path, jobs: int) -> tuple[Store, Batch]:
+def queued(place: str | Path, jobs: int) -> tuple[Store, Batch]:
     """Return an open store whose only batch has so many queued jobs."""
-    store = Store.open(str(path))
+    store = Store.open(str(place))
     batch = store.begin(
         "many",
         dialect="openai",

@@ -73,6 +73,8 @@ class Table:
     columns: tuple[str, ...]
     rows: list[tuple[str, ...]] = field(default_factory=list)
     note: str = ""
+    drawn: str = ""
+    """The column that `--plot` draws."""
 
     def markdown(self) -> str:
         """Return the table as Markdown."""

@@ -33,8 +33,10 @@ def run(options: Options) -> Table:
         "openai SDK": options.size(2_000, 100),
         "cookbook: full bucket, 1 ms loop": some,
         "Runner, aiohttp": many,
+        "Runner, aiohttp, 1 process": many,
         "Runner, aiohttp, 2 processes": many,
         "Runner, httpx": some,
+        "Runner, httpx, 1 process": some,
         "Runner, httpx, 2 processes": some,
     }
     kinds = ("aiohttp", "httpx", "sdk", "cookbook")
@@ -43,8 +45,9 @@ def run(options: Options) -> Table:
     for name, jobs in sizes.items():
         manifest = manifests[jobs]
         if name.startswith("Runner"):
-            processes = 2 if name.endswith("processes") else 1
-            ways[name] = _ours(options, manifest, name.split(", ")[1], processes)
+            _, client, *told = name.split(", ")
+            processes = ("--processes", told[0].split()[0]) if told else ()
+            ways[name] = _ours(options, manifest, client, processes)
         else:
             ways[name] = _bare(options, manifest, kinds[len(ways)])
     taken = interleaved(ways, options.runs)
@@ -66,6 +69,7 @@ def run(options: Options) -> Table:
             "Runner's figures are the whole command, start-up and export included; those of the bare"
             " loops are the loop alone. Peak: of the largest process."
         ),
+        drawn="jobs/s",
     )
     for name, got in taken.items():
         against = [
@@ -90,10 +94,12 @@ def _bare(options: Options, manifest: Path, kind: str) -> Callable[[], Spent]:
     return way
 
 
-def _ours(options: Options, manifest: Path, client: str, processes: int) -> Callable[[], Spent]:
+def _ours(
+    options: Options, manifest: Path, client: str, processes: tuple[str, ...]
+) -> Callable[[], Spent]:
     def way() -> Spent:
         with Server() as server:
-            words = ["--base-url", server.url, "--http", client, "--processes", processes]
+            words = ["--base-url", server.url, "--http", client, *processes]
             words += ["--concurrency", CONCURRENCY, "--db", options.fresh("throughput.db")]
             words += ["--out", options.fresh("throughput.out"), "--quiet"]
             return spend(runner("run", manifest, *words), options.folder)
