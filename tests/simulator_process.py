@@ -42,6 +42,12 @@ class SimulatorProcess:
         """Return the JSON of `GET path` (from the root: `/_audit`, `/v1/threads/…`)."""
         return self._ask(urllib.request.Request(self.root + path))
 
+    def read(self, path: str) -> bytes:
+        """Return the body of `GET path` as it came."""
+        with urllib.request.urlopen(self.root + path, timeout=30) as answer:
+            body: bytes = answer.read()
+        return body
+
     def post(self, path: str, body: object) -> dict[str, object]:
         """Return the JSON of `POST path`; urllib.error.HTTPError where it is refused."""
         text = json.dumps(body).encode()

@@ -42,14 +42,17 @@ def proofs_line(proofs: Proofs, *, resend: bool, wait_s: float) -> str:
         if can
     ]
     can = f"this server can {', '.join(able)}" if able else "this server can prove nothing"
-    if proofs.lists and proofs.tags:
+    held = "held as in_doubt (--on-doubt resend sends it again)"
+    if proofs.at_end and not resend:
+        then = f"after a doubt the run is looked for; not found, the job is {held}"
+    elif proofs.lists and proofs.tags and not proofs.at_end:
         then = f"after a doubt the run is looked for, and sent again after {span(wait_s)}"
     elif proofs.keys:
         then = "after a doubt the create is sent again under the same key"
     elif resend:
         then = "after a doubt the create is sent again: it may run twice"
     else:
-        then = "after a doubt the job is held as in_doubt (--on-doubt resend sends it again)"
+        then = f"after a doubt the job is {held}"
     return f"{can}; {then}; doubt wait {wait_s:g} s"
 
 

@@ -49,7 +49,8 @@ class Memory:
     least spread, `in_row` refusals in a row.
 
     A closure: it began with permit `closed_seq` at `closed_at` and is looked into every `probe`
-    seconds (0: it is not), `probe_step` the step before it; `counted_to` the permit up to which the
+    seconds (0: it is not), `probe_step` the step before it, `shown` whether a probe was refused,
+    `kept` permits a second that were admitted for a while; `counted_to` the permit up to which the
     limit was counted (-1: it was not). The last refusal at `refused_at`, with `refused_seq` permits
     used; `missed` refused or given up since the gate opened; `beside`: that refusal was not about
     our rate; `longest` the longest of the short waits that were told of late, `early`
@@ -74,6 +75,8 @@ class Memory:
     closed_seq: int = 0
     probe: float = 0.0
     probe_step: float = FREE
+    shown: bool = False
+    kept: float = 0.0
     counted_to: int = -1
     grown_at: float = 0.0
     growth: float = 0.0
@@ -166,7 +169,12 @@ class Measured:
     spread: float
 
 
-Event = Answered | Refused | GivenUp | RunFailed | Measured
+@dataclass(frozen=True, slots=True)
+class Lifted:
+    """The refusals were about runs at once: what they taught of a rate was wrong."""
+
+
+Event = Answered | Refused | GivenUp | RunFailed | Measured | Lifted
 
 
 def known(limit: float, window: float) -> Budget:

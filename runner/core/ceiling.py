@@ -78,6 +78,9 @@ def after(state: Ceiling, event: Event) -> Ceiling:
     match event:
         case Ended():
             return _ended(state)
+        case Full() if event.now < state.closed_until:
+            # Sent before the gate closed: one burst is one sign, and shows how many were admitted.
+            return replace(state, c=max(1.0, min(state.c, event.in_flight)))
         case Full():
             in_row = state.in_row + 1
             c = event.in_flight * (1.0 if in_row == 1 else CUT)

@@ -43,6 +43,12 @@ OPENING_RATE = 200.0
 refusal does. Taken for a rate, the fifth call's refusal by chance held everything to one a second.
 """
 
+MEASURED = 20
+"""Admitted in one opening of the gate: as many measure a pace."""
+
+BELOW_KEPT = 0.5
+WEAR = 0.9
+
 FEWEST = 5
 EARLY = 3
 LEAST_RATE = 0.25
@@ -62,7 +68,8 @@ class Closing:
     """A closure from the refused permit (`began`, `seq`) to when the server admits (`opens`).
 
     `used` permits had gone when that was known: with the refusals known by then taken out, that is
-    what the server admitted before it closed.
+    what the server admitted before it closed. `shown`: it was told, or a probe met it closed; else
+    all that is known is that one call was refused and the next was not.
     """
 
     began: float
@@ -71,6 +78,7 @@ class Closing:
     opens: float
     now: float
     chance: float
+    shown: bool = True
 
 
 def refused_without_headers(row: Budget, event: Refused) -> Budget:
@@ -94,8 +102,16 @@ def refused_without_headers(row: Budget, event: Refused) -> Budget:
         told = Closing(event.slot, event.seq, event.seq + 1, opens, event.at, event.chance)
         return _cut(row, told)
     probe = _next_probe(row, event)
-    if not memory.probe:
-        memory = replace(memory, closed_at=event.slot, closed_seq=event.seq, probe_step=row.step)
+    if memory.probe:
+        memory = replace(memory, shown=True)
+    else:
+        memory = replace(
+            memory,
+            closed_at=event.slot,
+            closed_seq=event.seq,
+            probe_step=row.step,
+            shown=False,
+        )
     probing = replace(row, step=PROBE_STEP, memory=replace(memory, probe=probe))
     return closed(probing, event.at, probe, 0.0)
 
@@ -104,7 +120,10 @@ def probe_admitted(row: Budget, slot: float, seq: int) -> Budget:
     """Return the row after a call that looked into a closure was admitted: now the cut is made."""
     memory = row.memory
     before = replace(row, step=memory.probe_step, memory=replace(memory, probe=0.0))
-    return _cut(before, Closing(memory.closed_at, memory.closed_seq, seq, slot, slot, 0.5))
+    closing = Closing(memory.closed_at, memory.closed_seq, seq, slot, slot, 0.5, memory.shown)
+    if closing.shown or row.lim is None:
+        return _cut(before, closing)
+    return _single(before, closing)
 
 
 def resume_at(marks: Marks, since: float, until: float, window: float, step: float) -> float:
@@ -142,6 +161,8 @@ def grown(row: Budget, slot: float, seq: int) -> Budget:
 def _next_probe(row: Budget, event: Refused) -> float:
     """Return the seconds until the server is asked again whether it admits.
 
+    First after a short time: what admits then was no window that is full, but chance, or a run too
+    many at once.
     Probes also stand just behind the windows that people configure, counted from the opening (at
     first: the first call): at a random time they overstate the window by up to the gap before.
     """
@@ -149,10 +170,10 @@ def _next_probe(row: Budget, event: Refused) -> float:
     opened = row.opened_at or (event.slot if memory.first_at is None else memory.first_at)
     ends = (opened + usual + max(0.1, 0.02 * usual) for usual in ROUND)
     behind = min((end - event.at for end in ends if end > event.at + 0.3), default=LONGEST_PROBE)
+    soon = 0.3 + 0.7 * event.chance
     if row.win is None:
-        return min(behind, LONGEST_PROBE)
-    doubled = min(2 * memory.probe, LONGEST_PROBE) if memory.probe else 0.3 + 0.7 * event.chance
-    return min(doubled, behind)
+        return min(behind, LONGEST_PROBE if memory.probe else soon)
+    return min(min(2 * memory.probe, LONGEST_PROBE) if memory.probe else soon, behind)
 
 
 def _belated(row: Budget, event: Refused) -> Budget:
@@ -165,10 +186,38 @@ def _belated(row: Budget, event: Refused) -> Budget:
     return closed(row, event.at, event.wait, event.chance)
 
 
+def _single(row: Budget, closing: Closing) -> Budget:
+    """Return the row after one refusal that no probe confirmed.
+
+    A bucket that is full refuses so, and so does a server that refuses one call in twenty whoever
+    asks. Far below a pace that was admitted before it is not about the pace; that proof wears off.
+    """
+    memory = row.memory
+    admitted, span = _admitted(row, closing.seq), closing.began - row.opened_at
+    kept = memory.kept
+    if admitted >= MEASURED and span > 0:
+        kept = max(kept, admitted / span)
+    if 1 / row.step > BELOW_KEPT * kept:
+        cut = _cut(replace(row, memory=replace(memory, kept=kept)), closing)
+        if row.lim is None or row.win is None or cut.lim is None or cut.win is None:
+            return cut
+        # One refusal, whatever it followed, is no more than a sign.
+        least = 0.5 * row.lim / row.win * cut.win
+        return paced(replace(cut, lim=max(cut.lim, least)))
+    memory = replace(
+        memory,
+        kept=WEAR * kept,
+        refused_at=closing.began,
+        refused_seq=closing.seq,
+        beside=True,
+    )
+    return opening(closed(replace(row, memory=memory), closing.now, 0.0, closing.chance))
+
+
 def _cut(row: Budget, closing: Closing) -> Budget:
     """Cut once for a closure."""
     memory = row.memory
-    if closing.opens - closing.began > max(2.0, 5 * row.step):
+    if closing.shown and closing.opens - closing.began > max(2.0, 5 * row.step):
         cut = _window_cut(row, closing)
         win, lim = cut.win or USUAL_WINDOW, cut.lim or 1.0
         step = spacing(lim, win, cut.spread)

@@ -13,6 +13,7 @@ from runner.core.budget import (
     Budget,
     Event,
     GivenUp,
+    Lifted,
     Measured,
     Memory,
     Refused,
@@ -57,6 +58,8 @@ def learn(row: Budget, event: Event) -> Budget:
             return run_failed(row, event)
         case Measured():
             return _measured(row, event.spread)
+        case Lifted():
+            return _lifted(row)
 
 
 def _answered(row: Budget, event: Answered) -> Budget:
@@ -206,3 +209,11 @@ def _measured(row: Budget, spread: float) -> Budget:
     part = 1.0 if spread > row.spread else 0.1
     taken = max(row.memory.floor, row.spread + part * (spread - row.spread))
     return paced(replace(row, spread=taken))
+
+
+def _lifted(row: Budget) -> Budget:
+    """Undo what refusals taught; a limit of the user's, the headers' or failed runs' stays."""
+    if row.source not in {None, Source.CLOSURE}:
+        return row
+    memory = Memory(first_at=row.memory.first_at, marks=row.memory.marks)
+    return replace(row, step=FREE, lim=None, win=None, source=None, memory=memory)

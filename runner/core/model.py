@@ -180,7 +180,8 @@ class Proofs:
     """What a server can prove (protocol.md section 3); declared by a dialect, corrected by `probe`.
 
     `keys` the key is honoured · `lists` a thread's runs can be listed · `tags` metadata comes back
-    · `locks` a thread admits one active run · `stateless` a second run leaves no trace.
+    · `locks` a thread admits one active run · `stateless` a second run leaves no trace · `at_end`
+    the list need not show a run before its end: found is found, not found proves nothing.
     """
 
     keys: bool = False
@@ -188,6 +189,7 @@ class Proofs:
     tags: bool = False
     locks: bool = False
     stateless: bool = False
+    at_end: bool = False
 
 
 class Accepted(msgspec.Struct, frozen=True):

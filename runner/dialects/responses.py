@@ -2,9 +2,10 @@
 
 There are no threads and no list, so a doubt cannot be settled: it is held (reference 10.9). The
 option `conversation` gives each job a conversation of its own, made first, and looks into that.
-It is off because its proof holds only where `probe` shows it: by the documentation the items of a
-response join the conversation *after this response completes* (openai 3.57, ResponseCreateParams),
-so such a look lags behind by a run's whole duration, and items need not name their response.
+By the documentation the items of a response join the conversation *after this response completes*
+(openai 3.57, ResponseCreateParams): such a look lags behind by a run's whole duration, so an empty
+conversation proves nothing, unless `probe` saw a response in it before its end. Nor need items name
+their response: then one was made, or its input came, and which is unknown. What is found is adopted.
 
 A stored response is kept for polling for about ten minutes by the background guide: a later 404 on
 a known id means that the result is gone, never that it did not run.
@@ -66,7 +67,8 @@ STATUSES: Mapping[str, Kind] = MappingProxyType(
 NOTHING = Proofs(tags=True)
 """Metadata comes back, but there is no list to find it in, no key and no lock."""
 
-CONVERSATIONS = Proofs(lists=True, tags=True)
+CONVERSATIONS = Proofs(lists=True, tags=True, at_end=True)
+"""A response that an item names is found; that none is there tells nothing before its end."""
 
 _ALWAYS = {"background": b"true", "store": b"true"}
 _BESIDE = frozenset({"custom_id"})
@@ -316,16 +318,23 @@ class Responses:
     def runs_of(self, thread_id: str, since_s: float, tag: Tag) -> Flow[list[Run]]:  # noqa: ARG002 - items carry no time
         """List the responses whose items stand in a job's own conversation, newest first.
 
-        Raises UnreadableError where items name no response: there was one, and which is unknown,
-        so that neither "found" nor "not found" would be true.
+        Raises UnreadableError where there are items and none names a response: something came, and
+        what was made of it is unknown, so that neither "found" nor "not found" would be true.
         """
         names: dict[str, None] = {}
+        unnamed: list[str] = []
         listing = Listing("order=desc")
         while listing.goes_on:
             path = f"/conversations/{segment(thread_id)}/items"
             reply = yield Call("GET", path, listing.query)
             for item in listing.take(reply.body):
-                names[_response_of(item)] = None
+                name, role = _author_of(item)
+                if name:
+                    names[name] = None
+                else:
+                    unnamed.append(role)
+        if unnamed and not names:
+            raise UnreadableError(_unnamed(unnamed))
         runs = []
         for name in names:
             run = yield from self.read(thread_id, name, tag)
@@ -481,12 +490,18 @@ def _made(body: bytes) -> str:
     return name
 
 
-def _response_of(item: bytes) -> str:
+def _author_of(item: bytes) -> tuple[str, str]:
+    """Return the response that an item names, "" for none, and its role: outputs have "assistant"."""
     _, told = read_object(item)
-    name = told.get("response_id")
-    if not isinstance(name, str) or not name:
-        raise UnreadableError("the conversation's items name no response")
-    return name
+    role = text_of(told.get("role")) or "assistant"  # calls and reasoning bear none
+    return text_of(told.get("response_id")), role
+
+
+def _unnamed(roles: list[str]) -> str:
+    """Return what items that name no response do prove."""
+    if "assistant" in roles:
+        return "the conversation has an answer, so a response was made; no item names it"
+    return "the conversation has the input; whether a response was made of it no item tells"
 
 
 def _output(body: bytes) -> list[tuple[bytes, str]]:

@@ -33,6 +33,7 @@ HELP: dict[str, str] = {
     "token_limit": "tokens admitted in any --window",
     "read_limit": "reads and lists admitted in any --window",
     "max_active": "runs active at once; more are refused with 429",
+    "vague_429": "no refusal says which limit it is about",
     "list_lag": "seconds until a run shows in lists",
     "read_lag": "seconds until a run's id is known",
     "poll_after_ms": "sent as openai-poll-after-ms with each run that is read",

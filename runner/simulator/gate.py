@@ -112,6 +112,8 @@ def _too_many(
     message: str, type_: str, settings: Settings, wait_s: float, state: Headers
 ) -> Refusal:
     headers = state
+    if settings.vague_429:
+        message, type_ = "Too many requests.", "requests"
     if settings.limit_headers != "none" and wait_s != math.inf:
         # Whole seconds, at least 1, as the specification's 429 has it.
         headers = (*state, (b"retry-after", str(max(math.ceil(wait_s), 1)).encode()))

@@ -41,6 +41,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     token_limit: Count = 0
     read_limit: Count = 0
     max_active: Count = 0
+    vague_429: bool = False
     list_lag: Seconds = 0.0
     read_lag: Seconds = 0.0
     poll_after_ms: Count = 0

@@ -112,6 +112,8 @@ class Carried:
     polls: int = 0
     missing: int = 0
     trouble: int = 0
+    abreast: int = 0
+    unreadable: int = 0
     rounds: int = 0
     lost: bool = False
     over: bool = False

@@ -77,6 +77,8 @@ async def intend(bench: Bench, carried: Carried) -> Slot | None:
         late = Fault(Cause.UNSENT, made=False, detail="the permit had gone stale")
         requeue(bench, carried, late, delay_s=0.0, counted=False)
         return None
+    # Who waits for a slot has a place in flight and no run at the server.
+    carried.abreast = bench.flight() - assignment.creates.waiting
     return slot
 
 
@@ -142,7 +144,7 @@ def created(bench: Bench, carried: Carried, slot: Slot, run: Run, answer: Answer
         request_id = answer.request_id
         assignment.creates.answered(slot, answer.headers)
         assignment.tokens.answered(answer.headers)
-        assignment.meet(slot, bench.flight(), admitted=True)
+        assignment.meet(slot, carried.abreast, admitted=True)
         assignment.hear_clock(answer.headers, bench.wall_s())
     assignment.breaker.created()
     carried.run_id = run.id
@@ -170,7 +172,7 @@ async def refused(bench: Bench, carried: Carried, slot: Slot, fault: Fault, answ
             requeue(bench, carried, fault, delay_s=0.0, counted=False)
         case Shut(wait_s, concurrency):
             headers = answer.headers if isinstance(answer, Reply) else {}
-            if not concurrency and assignment.meet(slot, bench.flight(), admitted=False):
+            if not concurrency and assignment.meet(slot, carried.abreast, admitted=False):
                 concurrency = True
                 bench.overloaded(assignment, replace_fault(fault, cause=Cause.CONCURRENCY))
             assignment.creates.refused(slot, wait_s, headers, concurrency=concurrency)

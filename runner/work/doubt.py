@@ -4,10 +4,12 @@ Not found proves nothing yet: only a whole look that *began* after the quiet tim
 send is safe. A waiting job holds no place in flight.
 """
 
+from dataclasses import replace
+
 from runner.core.call import Reply
-from runner.core.faults import Fault
+from runner.core.faults import Cause, Fault
 from runner.core.keys import part_of
-from runner.core.model import JobState, Kind, Reason, Run
+from runner.core.model import ApiError, JobState, Kind, Reason, Run
 from runner.core.moves import Created, Evidence
 from runner.core.points import Point
 from runner.core.retry import backoff_s
@@ -18,6 +20,9 @@ from runner.work.bench import Bench
 from runner.work.carried import Carried
 from runner.work.ending import rest
 from runner.work.policy import OnDoubt
+
+UNREADABLE_LOOKS = 8
+"""Looks in a row that were answered and could not be read, after which no more is asked."""
 
 BLOCKED_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 """Pauses between questions to another's run that holds the thread; the last one repeats."""
@@ -50,7 +55,7 @@ async def look(bench: Bench, carried: Carried) -> None:
         # Lists are answered here, so this thread is gone: nothing is on it, nothing can be made.
         runs = []
     assignment.listed = True
-    carried.trouble = 0
+    carried.trouble = carried.unreadable = 0
     mine = await ours(bench, carried, runs)
     if mine:
         return adopt(bench, carried, mine[0], began_ms, tuple(run.id for run in mine[1:]))
@@ -137,6 +142,9 @@ def adopt(
 
 def absent(bench: Bench, carried: Carried, began_ms: int) -> None:
     """Decide what a whole look that found nothing means (row 11)."""
+    if carried.assignment.proofs.at_end:
+        # The run may be there and still going: the list shows it later.
+        return unseen(bench, carried, began_ms)
     if carried.state is JobState.QUEUED:
         return absent_before_a_send(bench, carried, began_ms)
     quiet = quiet_ms(bench, carried)
@@ -226,12 +234,20 @@ def look_failed(bench: Bench, carried: Carried, fault: Fault, began_ms: int) -> 
     if trip is not None:
         bench.halt(assignment, trip)
         return bench.give_back(carried)
-    if fault.http_status == 404 and began_ms > quiet_ms(bench, carried) and carried.trouble > 2:
-        # No list was ever answered here: this server can not be asked. Nothing is sent again.
+    unreadable = fault.cause is Cause.UNREADABLE
+    carried.unreadable = carried.unreadable + 1 if unreadable else 0
+    quiet = quiet_ms(bench, carried)
+    unasked = fault.http_status == 404 and carried.trouble > 2
+    if began_ms > quiet and (unasked or carried.unreadable >= UNREADABLE_LOOKS):
+        # No list was ever answered here, or none that tells: nothing is sent again.
+        if unreadable:
+            fault = replace(fault, error=ApiError(message=fault.detail))
         return rest(bench, carried, Event.IN_DOUBT, Reason.IN_DOUBT, fault)
-    return bench.agenda.add(
-        carried, Step.LOOK, backoff_s(min(carried.trouble, 5), bench.policy.retry, bench.rng)
-    )
+    pause = backoff_s(min(carried.trouble, 5), bench.policy.retry, bench.rng)
+    if unreadable and assignment.proofs.at_end:
+        # It is well and says what it can: no need to spare it.
+        pause = min(pause, 0.05 * 2 ** min(carried.unreadable, 4))
+    return bench.agenda.add(carried, Step.LOOK, pause)
 
 
 async def blocked(bench: Bench, carried: Carried) -> None:

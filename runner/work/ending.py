@@ -78,6 +78,9 @@ async def settle(bench: Bench, carried: Carried, run: Run) -> None:
     if run.error is not None and run.error.code == "rate_limit_exceeded":
         told = wait_of({}, run.error.message, bench.wall_s())
         bench.run_refused(carried, told)
+    else:
+        # However the end was heard of: by a read, a stream, or the create's own answer.
+        bench.ended_run(carried, took_s(run) or bench.now() - carried.born_s)
     event, error = EVENTS[run.kind], run.error
     if carried.unanswered is not None and run.kind is Kind.CANCELLED:
         event, error = Event.ENDED_BADLY, carried.unanswered
@@ -117,6 +120,11 @@ async def settle(bench: Bench, carried: Carried, run: Run) -> None:
         bench.gone(carried)
 
     bench.post(carried, move, then=done)
+
+
+def took_s(run: Run) -> float:
+    """Return how long a run took by its server's own stamps, in seconds, 0 where it has none."""
+    return max(0.0, run.ended_s - run.created_s) if run.ended_s and run.created_s else 0.0
 
 
 def next_run_delay_s(bench: Bench, carried: Carried, run: Run) -> float | None:

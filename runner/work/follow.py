@@ -15,7 +15,7 @@ from runner.work.acting import act
 from runner.work.agenda import Step
 from runner.work.bench import Bench
 from runner.work.carried import Carried
-from runner.work.ending import rest, settle
+from runner.work.ending import rest, settle, took_s
 from runner.work.pace import Pace
 
 LOST_AFTER_S = 30.0
@@ -137,6 +137,5 @@ async def cancel(bench: Bench, carried: Carried) -> None:
 
 
 def _learn_end(bench: Bench, carried: Carried, run: Run, age_s: float) -> None:
-    told_s = max(0.0, run.ended_s - run.created_s) if run.ended_s and run.created_s else 0.0
+    told_s = took_s(run)
     pace_of(bench, carried).ended(age_s, carried.alive_s, told_s)
-    bench.ended_run(carried, told_s or age_s)

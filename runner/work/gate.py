@@ -20,6 +20,7 @@ from runner.core.budget import (
     Budget,
     Event,
     GivenUp,
+    Lifted,
     Measured,
     Refused,
     RunFailed,
@@ -49,6 +50,9 @@ FLAG_STALE_S = 5.0
 """A limit given by a flag holds for others while somebody leased under it so recently."""
 MARK_EVERY_S = 0.1
 BELT = 0.8
+AT_ONCE_S = 0.2
+"""The least wait after a refusal for too many runs at once that names none."""
+
 WINDOW_DIFFERS = 1.06
 """Of two windows that are the same but for rounding."""
 
@@ -110,6 +114,11 @@ class Gate:
     # What the steps of the work ask
 
     @property
+    def waiting(self) -> int:
+        """How many wait for a slot now."""
+        return len(self._waiters)
+
+    @property
     def shut_for_s(self) -> float:
         """How long the gate stays shut from now, 0 when it is open."""
         return max(0.0, self._shut_until - self._loop.time())
@@ -157,10 +166,17 @@ class Gate:
         *,
         concurrency: bool = False,
     ) -> None:
-        """Shut the gate for everybody, and learn from the refusal. `concurrency` teaches no rate."""
+        """Shut the gate for everybody, and learn from the refusal.
+
+        `concurrency` teaches no rate, and what refusals taught of one before is undone.
+        """
         now = self._loop.time()
+        if concurrency:
+            self._hear(Lifted())
         if slot is None or concurrency:
-            self.shut(wait_s if wait_s is not None else 1.0, "refused")
+            # A ceiling shuts the gate for as long as its signs in a row ask for.
+            unsaid_s = AT_ONCE_S if concurrency else 1.0
+            self.shut(wait_s if wait_s is not None else unsaid_s, "refused")
             return
         if wait_s is not None:
             self._shut_until = max(self._shut_until, now + wait_s)

@@ -15,6 +15,7 @@ from runner.http.sender import Failed, Sender, drive
 
 LAG_TRIES = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 REFUSALS = 3
+_GOING = (Kind.ACTIVE, Kind.WAITS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +96,12 @@ async def probe(  # noqa: C901 - one question after the other reads best straigh
         listed, lag = await _until_listed(ask, dialect, thread_id, tag, first.id, now)
         proofs = replace(proofs, lists=lag is not None)
         tagged = any(run.id == first.id and run.tag == job.key for run in listed)
-        proofs = replace(proofs, tags=tagged)
+        # Seen while it went on: a list that shows runs only at their end would not have it.
+        going = any(run.id == first.id and run.kind in _GOING for run in listed)
+        proofs = replace(proofs, tags=tagged, at_end=dialect.proofs.at_end and not going)
         if lag is None:
             notes.append("the list did not show the new run")
-    active = first.kind in (Kind.ACTIVE, Kind.WAITS)
+    active = first.kind in _GOING
     again = await ask(dialect.create(job, tag, stream=False))
     runs = [first.id]
     if isinstance(again, Run):

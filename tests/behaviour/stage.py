@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 
 from simulator_process import Audited, SimulatorProcess
+from ways import given
 
 from runner.app import Commands
 from runner.carrying import Carried
@@ -34,6 +35,8 @@ QUIET: dict[str, object] = {
     "window": 60.0,
     "limit_headers": "full",
     "token_limit": 0,
+    "max_active": 0,
+    "vague_429": False,
 }
 """What a test may have changed, as it is when nothing is wrong."""
 
@@ -64,6 +67,7 @@ class Stage:
             "doubt_wait": 1.0,
             "stale_wait": 1.0,
             "timeout": 20.0,
+            **given(),
             **self.settings,
         }
         self._before = self.server.audit()

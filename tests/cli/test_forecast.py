@@ -31,9 +31,11 @@ def test_counts_proofs_and_time_at_the_limit_are_told() -> None:
         (LISTS, False, "is looked for"),
         (Proofs(keys=True), False, "sent again under the same key"),
         (Proofs(), False, "held as in_doubt"),
+        (Proofs(lists=True, tags=True, at_end=True), False, "not found, the job is held"),
+        (Proofs(lists=True, tags=True, at_end=True), True, "it may run twice"),
         (Proofs(stateless=True), True, "it may run twice"),
     ],
-    ids=["lists", "keys", "nothing", "stateless"],
+    ids=["lists", "keys", "nothing", "at the end", "at the end, resent", "stateless"],
 )
 def test_what_follows_a_doubt_is_told(proofs: Proofs, resend: bool, said: str) -> None:
     assert said in proofs_line(proofs, resend=resend, wait_s=15)

@@ -119,3 +119,18 @@ def test_a_run_that_nobody_answers_ends_as_on_action_says(
     (row,) = [json.loads(line) for line in (shell.folder / "o.jsonl").read_text().splitlines()]
     assert f"{row['state']} {row['status']}" == end
     assert (row["error"] or {}).get("code") == ("no_tool_output" if word == "fail" else None)
+
+
+def test_a_held_run_waits_and_a_later_command_that_can_answer_carries_it_on(
+    shell: Shell, run: Run, server: SimulatorProcess
+) -> None:
+    before = server.runs().keys()
+    held = run("", "--on-action", "hold", "--stop-after", "1")
+    assert held.code == 3, held.err
+    assert not (shell.folder / "o.jsonl").read_text()
+    (made,) = server.runs().keys() - before
+    assert server.runs()[made]["status"] == "requires_action"
+    again = run("desk:plain", "--on-action", "hold")
+    assert again.code == 0, again.err
+    assert output(shell) == '{"name":"lookup","key":"a"}'
+    assert server.runs().keys() - before == {made}

@@ -29,9 +29,9 @@ def test_a_refusal_sets_the_ceiling_to_what_was_in_flight() -> None:
     state = after(ended(Ceiling(), 60), full(40))
     assert state.c == 40
     assert state.closed_until == pytest.approx(100.2)
-    again = after(state, full(40))
+    again = after(state, full(40, 101.0))
     assert again.c == pytest.approx(32)
-    assert again.closed_until == pytest.approx(100.4)
+    assert again.closed_until == pytest.approx(101.4)
 
 
 def test_quiet_raises_it_by_one_then_two_then_four() -> None:
@@ -39,7 +39,7 @@ def test_quiet_raises_it_by_one_then_two_then_four() -> None:
     grown = ended(state, 100)
     assert grown.c == 21
     assert ended(grown, 42).c == 23
-    assert after(ended(grown, 42), full(21)).growth == 1
+    assert after(ended(grown, 42), full(21, 130.0)).growth == 1
 
 
 def test_a_run_that_failed_cuts_once_for_all_that_were_on_their_way() -> None:
@@ -87,3 +87,11 @@ def test_a_worker_alone_has_all_places_and_one_that_comes_waits_for_its_own() ->
     assert part_of(200, [140]) == 60
     assert part_of(200, [90]) == 100
     assert part_of(2, [1, 1, 1]) == 1
+
+
+def test_refusals_of_one_burst_are_one_sign_and_find_what_was_admitted() -> None:
+    state = Ceiling(c=20.0)
+    for in_flight in range(19, 5, -1):
+        state = after(state, Full(Sign.REFUSED, in_flight, 100.0, 0.0))
+    assert (state.c, state.in_row) == (6.0, 1)
+    assert state.closed_until < 101

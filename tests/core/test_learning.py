@@ -12,6 +12,7 @@ from runner.core.budget import (
     Budget,
     Event,
     GivenUp,
+    Lifted,
     Measured,
     Memory,
     Refused,
@@ -101,11 +102,44 @@ def test_one_closure_told_by_retry_after_teaches_limit_and_window() -> None:
 
 def test_a_closure_that_nobody_names_is_probed_behind_the_usual_windows() -> None:
     row = taught(Budget(), *burst(200), Refused(1.5, 200, 1.52, None, 0.0))
+    assert row.closed_until == pytest.approx(1.82)  # first soon: it may have been chance
+    row = learn(row, Refused(1.82, 201, 1.84, None, 0.0))
     assert row.closed_until == pytest.approx(5.1)
-    row = learn(row, Refused(5.1, 201, 5.12, None, 0.0))
+    row = learn(row, Refused(5.1, 202, 5.12, None, 0.0))
     assert row.closed_until == pytest.approx(10.2)
-    row = learn(row, Answered(10.2, 202, 10.22))
+    row = learn(row, Answered(10.2, 203, 10.22))
     assert (row.lim, row.win) == (200, 10.0)
+
+
+def test_one_refusal_that_the_next_call_does_not_meet_shows_no_window() -> None:
+    row = taught(Budget(), *burst(200), Refused(1.5, 200, 1.52, None, 0.0))
+    # A job that had to wait came late: nobody saw the server closed for so long.
+    row = learn(row, Answered(6.0, 201, 6.02))
+    assert (row.lim or 0) / (row.win or 1) > 100
+
+
+def test_refusals_far_below_a_pace_that_was_admitted_do_not_slow_it_down() -> None:
+    row = taught(Budget(), *burst(200), Refused(1.5, 200, 1.52, None, 0.0))
+    row, seq, at, rates = learn(row, Answered(2.0, 201, 2.02)), 202, 2.1, []
+    for _ in range(12):
+        for _ in range(30):
+            row = learn(row, Answered(at, seq, at + 0.02))
+            seq, at = seq + 1, at + row.step
+        row = learn(row, Refused(at, seq, at + 0.02, None, 0.0))
+        at = row.closed_until + 0.01
+        row = learn(row, Answered(at, seq + 1, at + 0.02))
+        seq, at = seq + 2, at + row.step
+        rates.append(1 / row.step)
+    assert min(rates) > 10
+
+
+def test_what_was_about_runs_at_once_teaches_no_rate() -> None:
+    row = taught(Budget(), *burst(20), Refused(1.005, 20, 1.02, 8.98, 0.0))
+    assert row.lim is not None
+    lifted = learn(row, Lifted())
+    assert (lifted.lim, lifted.source, lifted.step) == (None, None, FREE)
+    flag = known(60, 60)
+    assert learn(flag, Lifted()) == flag
 
 
 def test_a_longer_window_found_later_is_no_reason_to_go_faster() -> None:

@@ -170,6 +170,18 @@ TABLE = [
         '[{"role":"user","content":"x","metadata":{"k":"v"}}]',
         '[{"role":"user","content":"x","metadata":["k"]}]',
     ),
+    row(
+        "001",
+        V2_LIKE,
+        f"{MESSAGE} (images and attachments)",
+        '[ {"role":"user","content":[{"type":"text","text":"\\u00e9\u2028 é"} , '
+        '{"type":"image_url","image_url":{"url":"https:\\/\\/example.org\\/a.png","detail":"low"}},'
+        '{"type":"image_file","image_file":{ "detail":"auto","file_id":"file-1"}}],'
+        '"attachments":[{"tools":[{"type":"file_search"},{"type":"code_interpreter"}],'
+        '"file_id":"file-2"}],  "metadata":{"a":"1"}},{"role":"assistant","content":"so"}]',
+        '[{"role":"user","content":[{"type":"image_url","image_url":{"url":"u","size":1}}]}]',
+        f"{MESSAGE}[0].content[0].image_url.size",
+    ),
     row("000 001 002 003", BOTH, "tools", '[{"type":"code_interpreter"}]', "{}"),
     row("000 001 002", BOTH, "tools (null)", "null", '"code_interpreter"', "tools"),
     row(
@@ -214,6 +226,14 @@ TABLE = [
     row(
         "001",
         V2_LIKE,
+        "tools[0].file_search.max_num_results (least)",
+        SEARCH % '"max_num_results":1',
+        SEARCH % '"max_num_results":0',
+        "tools[0].file_search.max_num_results",
+    ),
+    row(
+        "001",
+        V2_LIKE,
         "tools[0].file_search.ranking_options",
         SEARCH % '"ranking_options":{"score_threshold":0}',
         SEARCH % '"ranking_options":null',
@@ -231,6 +251,22 @@ TABLE = [
         "tools[0].file_search.ranking_options.score_threshold",
         SEARCH % '"ranking_options":{"score_threshold":0.1000000000000000055}',
         SEARCH % '"ranking_options":{"score_threshold":1.5}',
+    ),
+    row(
+        "001",
+        V2_LIKE,
+        "tools[0].file_search.ranking_options.score_threshold (bounds)",
+        SEARCH % '"ranking_options":{"ranker":"auto","score_threshold":1}',
+        SEARCH % '"ranking_options":{"ranker":"auto","score_threshold":-0.1}',
+        "tools[0].file_search.ranking_options.score_threshold",
+    ),
+    row(
+        "001",
+        V2_LIKE,
+        "tools[0].file_search.ranking_options.score_threshold (required)",
+        SEARCH % '"ranking_options":{"score_threshold":1.0}',
+        SEARCH % '"ranking_options":{"ranker":"auto"}',
+        "tools[0].file_search.ranking_options.score_threshold",
     ),
     row(
         "000 001 002",
@@ -310,6 +346,8 @@ TABLE = [
     ),
     row("001 003", V2_LIKE, "temperature", "0.80", "2.1"),
     row("001", V2_LIKE, "temperature (least)", "0", "-0.1", "temperature"),
+    row("001", V2_LIKE, "temperature (most)", "2", "2.0001", "temperature"),
+    row("001", V2_LIKE, "top_p (least)", "0", "-0.01", "top_p"),
     row("001", V2_LIKE, "temperature (null)", "null", '"1"', "temperature"),
     row("001 003", V2_LIKE, "top_p", "1.0", "1.01"),
     row("001", V2_LIKE, "top_p (null)", "null", "true", "top_p"),

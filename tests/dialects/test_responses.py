@@ -291,7 +291,7 @@ def test_without_conversations_nothing_can_be_proven() -> None:
 
 def test_a_conversation_of_its_own_is_made_first_and_named_in_the_body() -> None:
     dialect = WITH_CONVERSATIONS
-    assert dialect.proofs == Proofs(lists=True, tags=True)
+    assert dialect.proofs == Proofs(lists=True, tags=True, at_end=True)
     job = a_job(b'{"model":"m"}', thread_id=None)
     assert dialect.makes_thread(job)
     (call,), made = answered(dialect.make_thread(job, TAG), {"id": "conv_1"})
@@ -325,10 +325,28 @@ def test_a_look_reads_the_responses_that_items_name() -> None:
     assert [(run.id, run.tag) for run in runs] == [("resp_1", KEY)]
 
 
-def test_items_without_a_name_are_neither_found_nor_not_found() -> None:
-    page = {"data": [{"id": "msg_1", "type": "message"}], "has_more": False}
-    with pytest.raises(UnreadableError):
+@pytest.mark.parametrize(
+    ("items", "told"),
+    [
+        ([{"id": "m", "type": "message", "role": "user"}], "has the input"),
+        ([{"id": "m", "role": "user"}, {"id": "n", "role": "assistant"}], "a response was made"),
+        ([{"id": "fc", "type": "function_call"}], "a response was made"),
+    ],
+    ids=["input", "an answer", "a call"],
+)
+def test_items_without_a_name_are_neither_found_nor_not_found(
+    items: list[dict[str, str]], told: str
+) -> None:
+    page = {"data": items, "has_more": False}
+    with pytest.raises(UnreadableError, match=told):
         answered(WITH_CONVERSATIONS.runs_of("conv_1", 0, TAG), page)
+
+
+def test_a_name_among_items_without_one_is_followed() -> None:
+    items = [{"id": "n", "role": "assistant", "response_id": "resp_1"}, {"id": "m", "role": "user"}]
+    page = {"data": items, "has_more": False}
+    _, runs = answered(WITH_CONVERSATIONS.runs_of("conv_1", 0, TAG), page, a_response())
+    assert [run.id for run in runs] == ["resp_1"]
 
 
 def test_an_empty_conversation_holds_no_runs() -> None:
