@@ -24,10 +24,14 @@ def programs() -> Path | None:
 
 
 class PostgresServer:
-    """A server of its own data directory and port; `url` names a database of it."""
+    """A server of its own data directory and port; `url` names a database of it.
 
-    def __init__(self, bin_folder: Path) -> None:
+    `options` stand after its own, and so before them in force.
+    """
+
+    def __init__(self, bin_folder: Path, options: str = "") -> None:
         self._bin = bin_folder
+        self._options = options
         # A short path: a socket's may have no more than about 100 characters.
         self.folder = Path(tempfile.mkdtemp(prefix="rpg-"))
         self.port = free_port()
@@ -43,7 +47,7 @@ class PostgresServer:
         """Start it, and return when it answers."""
         options = (
             f"-k {self.folder} -p {self.port} -c listen_addresses=127.0.0.1 -c fsync=off"
-            " -c shared_buffers=32MB -c max_connections=60"
+            f" -c shared_buffers=32MB -c max_connections=60 {self._options}"
         )
         data, log = str(self.folder / "data"), str(self.folder / "log")
         self._run("pg_ctl", "-D", data, "-w", "-t", "60", "-l", log, "-o", options, "start")

@@ -50,6 +50,12 @@ def test_a_skip_is_no_failure_without_the_switch(skipping: Path) -> None:
     assert "3 skipped" in run_pytest(skipping, "").stdout.splitlines()[-1]
 
 
+def test_what_the_machine_does_not_allow_stays_a_skip(tmp_path: Path) -> None:
+    text = SKIPS["call"].replace("by a call", "this machine does not allow it")
+    (tmp_path / "test_call.py").write_text(text)
+    assert "1 skipped" in run_pytest(tmp_path, "1").stdout.splitlines()[-1]
+
+
 def test_an_expected_failure_is_no_skip(tmp_path: Path) -> None:
     (tmp_path / "test_known.py").write_text(EXPECTED_FAILURE)
     assert "1 xfailed" in run_pytest(tmp_path, "1").stdout.splitlines()[-1]

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from queue import SimpleQueue
 
+import psycopg
 import pytest
 from postgres_server import PostgresServer
 from store_book import Working, count, counted, line, rows, tallied, working, write
@@ -13,6 +14,7 @@ from store_book import Working, count, counted, line, rows, tallied, working, wr
 from runner.core.errors import Stopped
 from runner.core.model import JobState
 from runner.core.moves import Evidence, Intend, Note, Settle, held
+from runner.store import silent
 from runner.store.claim import Want
 from runner.store.store import Store
 
@@ -121,4 +123,36 @@ def test_a_commit_whose_answer_is_lost_is_asked_for_and_never_written_twice(
         assert count(store, "SELECT COUNT(*) FROM attempt") == 1
         assert tallied(store) == counted(store)
     finally:
+        store.close()
+
+
+@pytest.mark.parametrize("writer", ["the writer", "the light writer"])
+def test_a_client_that_fell_silent_in_a_transaction_holds_nobody_up_for_long(
+    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch, writer: str
+) -> None:
+    monkeypatch.setattr(silent, "PATIENT_S", 1)
+    url = postgres_server.fresh()
+    told: list[str] = []
+    store = Store.open(url, on_trouble=told.append)
+    # As another host's writer leaves it that is cut off between two statements of a group.
+    cut_off = psycopg.connect(url, application_name="runner", prepare_threshold=None)
+    try:
+        work = working(store, [line(1)])
+        job = work.jobs[0]
+        cut_off.execute("SELECT set_config('idle_in_transaction_session_timeout', '1s', true)")
+        for table in ("job", "batch"):
+            lock = psycopg.sql.SQL("SELECT id FROM {} WHERE id = %s FOR UPDATE")
+            cut_off.cursor().executemany(
+                lock.format(psycopg.sql.Identifier(table)), [(job.id,), (job.id,)]
+            )
+        if writer == "the writer":
+            assert write(store, Intend(held(job))) == [True], store.trouble
+        else:
+            store._lightly(
+                lambda c: c.exec_driver_sql("SELECT id FROM batch FOR UPDATE").all(), whole=True
+            )
+        with pytest.raises(psycopg.OperationalError):
+            cut_off.execute("SELECT 1")
+    finally:
+        cut_off.close()
         store.close()
