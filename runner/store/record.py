@@ -23,6 +23,7 @@ from sqlalchemy import (
     text,
     update,
 )
+from sqlalchemy.sql import Executable
 
 from runner.core.model import ApiError, JobState, Reason
 from runner.core.moves import (
@@ -47,7 +48,7 @@ from runner.store.storable import storable
 from runner.store.sums import note_settled
 from runner.store.tables import JOB, NUMBER
 from runner.store.tally import Deltas, change, moved
-from runner.store.turns import GRANT
+from runner.store.turns import pass_on
 
 QUEUED, SUBMITTING, RUNNING = JobState.QUEUED, JobState.SUBMITTING, JobState.RUNNING
 
@@ -251,8 +252,12 @@ _RESTS: dict[JobState, tuple[Event, Event]] = {
 }
 
 
-_AGAINS, _FORGETTING, _GRANTS = Prepared(_AGAIN), Prepared(_FORGET_RUN), Prepared(GRANT)
-_EVIDENCE, _OUTPUTS, _ENDINGS = Prepared(ATTEMPTED), Prepared(_ACTED), Prepared(_ENDED)
+def _together(statement: Executable) -> Prepared:
+    return Prepared(statement, together=True)
+
+
+_AGAINS, _FORGETTING = _together(_AGAIN), _together(_FORGET_RUN)
+_EVIDENCE, _OUTPUTS, _ENDINGS = _together(ATTEMPTED), _together(_ACTED), _together(_ENDED)
 
 
 def after(move: Move, held: Held) -> JobState:
@@ -349,7 +354,7 @@ class Sheet:
         self.outcomes: list[Binds] = []
         self.outputs: list[Binds] = []
         self.forgotten: list[Binds] = []
-        self.rested: list[Binds] = []
+        self.rested: list[int] = []
         self.settles: list[Settle] = []
         self._steps: Counter[tuple[int, JobState, JobState, str]] = Counter()
 
@@ -360,10 +365,11 @@ class Sheet:
             (_OUTPUTS, self.outputs),
             (_ENDINGS, self.outcomes),
             (_FORGETTING, self.forgotten),
-            (_GRANTS, self.rested),
         ):
             if rows:
                 prepared.run(connection, rows)
+        if self.rested:
+            pass_on(connection, self.rested)
         note_settled(connection, self.settles, wall_ms)
         deltas: Deltas = Counter()
         for (batch_id, before, after_, status), jobs in self._steps.items():
@@ -377,15 +383,15 @@ class Sheet:
 
 
 _STATEMENTS: dict[type, Prepared] = {
-    Threaded: Prepared(_THREADED),
-    Intend: Prepared(_INTEND),
-    Doubt: Prepared(_DOUBT),
-    Requeue: Prepared(_REQUEUE),
-    Postpone: Prepared(_POSTPONE),
-    Created: Prepared(_CREATED),
-    Acted: Prepared(_STILL_HELD),
-    Settle: Prepared(_SETTLE),
-    GiveBack: Prepared(_GIVE_BACK),
+    Threaded: _together(_THREADED),
+    Intend: _together(_INTEND),
+    Doubt: _together(_DOUBT),
+    Requeue: _together(_REQUEUE),
+    Postpone: _together(_POSTPONE),
+    Created: _together(_CREATED),
+    Acted: _together(_STILL_HELD),
+    Settle: _together(_SETTLE),
+    GiveBack: _together(_GIVE_BACK),
 }
 
 
@@ -488,7 +494,7 @@ def _follow_settle(move: Settle, now: Now, sheet: Sheet) -> None:
         sheet.forgotten.append(job)
         sheet.moved(move.held, QUEUED)
     else:
-        sheet.rested.append({"id": move.held.job_id})
+        sheet.rested.append(move.held.job_id)
         sheet.moved(move.held, move.state, storable(str(move.status)))
 
 
@@ -562,6 +568,6 @@ def _cancel_instead(connection: Connection, move: Requeue, now: Now, sheet: Shee
     end = Settle(held, JobState.CANCELLED, Reason.CANCELLED)
     sheet.outcomes.append(_outcome(end, now))
     sheet.settles.append(end)
-    sheet.rested.append({"id": held.job_id})
+    sheet.rested.append(held.job_id)
     sheet.moved(held, JobState.CANCELLED, Reason.CANCELLED)
     return True

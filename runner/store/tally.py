@@ -21,7 +21,7 @@ _CHANGE = text(
 )
 
 
-_CHANGES = Prepared(_CHANGE)
+_CHANGES = Prepared(_CHANGE, together=True)
 
 
 def moved(
