@@ -17,13 +17,13 @@ from runner.config import as_variables
 from runner.core.batch import Batch, Queued
 from runner.core.breaker import Breaker
 from runner.core.errors import RunnerError
-from runner.core.helping import Helping
+from runner.core.growing import Growing
 from runner.core.model import JobState
 from runner.core.progress import Progress
 from runner.core.view import Pulse, View, left_s
 from runner.work.cores import cores
 from runner.work.dead_man import dead_man, is_known
-from runner.work.helpers import Helpers
+from runner.work.growth import Growth
 from runner.work.pool import Ending, Pool
 from runner.work.processes import Fleet, until_orphaned
 from runner.work.queueing import Interrupted, Telling
@@ -206,19 +206,19 @@ async def _helped(
         yield
         return
     fleet = worker if isinstance(worker, Fleet) else _helpers(parts, batches, every=every)
-    helpers = Helpers(
+    growth = Growth(
         parts.store,
         worker,
         fleet,
         [b.id for b in batches],
         lambda: feed is not None and feed.open,
         parts.talk.warn,
-        Helping(most),
+        Growing(most),
     )
     async with anyio.create_task_group() as group:
-        group.start_soon(helpers.run)
+        group.start_soon(growth.run)
         yield
-        helpers.end()
+        growth.end()
 
 
 def _helpers(parts: Composition, batches: Sequence[Batch], *, every: bool) -> Fleet:

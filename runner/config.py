@@ -85,7 +85,14 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("read_rpm", float, None, "reads a minute", low=0.01, high=10_000_000),
     Setting("window", float, None, "the span in which the limit is counted", "s", 0.1, 86_400),
     Setting("concurrency", int, 100, "ceiling of runs in flight", low=1, high=100_000),
-    Setting("processes", int, None, "worker processes", low=1, high=256),
+    Setting(
+        "processes",
+        int,
+        None,
+        "worker processes; without it one, and more while processor time holds the work back",
+        low=1,
+        high=256,
+    ),
     Setting("priority", int, 1, "weight of the batch among others", low=1, high=1000),
     Setting("stream", bool, False, "follow runs by their event streams instead of polls"),
     Setting(

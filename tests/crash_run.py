@@ -9,11 +9,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from simulator_process import SimulatorProcess
+from ways import given
 
 from runner.config import Value
+from runner.core.points import Point
 
 CHILD = Path(__file__).parent / "crash" / "child.py"
 Line = dict[str, object]
+
+OF_THE_COMMAND = {
+    Point.QUEUE_BEFORE_COMMIT,
+    Point.QUEUE_AFTER_COMMIT,
+    Point.MIGRATION_BEFORE_COMMIT,
+    Point.MIGRATION_AFTER_COMMIT,
+    Point.EXPORT_BEFORE_RENAME,
+    Point.EXPORT_AFTER_RENAME,
+}
+"""Points that the command meets itself where worker processes send."""
 
 
 def lines(count: int) -> Iterator[Line]:
@@ -61,6 +73,7 @@ class Scene:
             "deadline": 1.2,
             "timeout": 5.0,
             "lease": 3.0,
+            **given(),
         }
     )
 
@@ -77,7 +90,10 @@ class Scene:
         """The settings of a command on this scene's database and server."""
         return {"db": self.db, "base_url": self.server.url, **self.settings}
 
-    def start(self, point: str = "-", nth: int = 1) -> subprocess.Popen[bytes]:
+    def start(
+        self, point: str = "-", nth: int = 1, *, workers: bool = False, own_group: bool = False
+    ) -> subprocess.Popen[bytes]:
+        """Start the command; it is killed at the point, or with `workers` one of its workers is."""
         command = [
             sys.executable,
             str(CHILD),
@@ -88,11 +104,19 @@ class Scene:
             self.server.url,
             str(self.folder / "m.jsonl"),
             json.dumps(self.settings),
+            *([str(self.folder / "killed")] if workers else []),
         ]
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=own_group,
+        )
 
-    def run(self, point: str = "-", nth: int = 1, timeout: float = 90) -> tuple[int, str]:
-        child = self.start(point, nth)
+    def run(
+        self, point: str = "-", nth: int = 1, *, workers: bool = False, timeout: float = 90
+    ) -> tuple[int, str]:
+        child = self.start(point, nth, workers=workers)
         try:
             _, said = child.communicate(timeout=timeout)
         finally:

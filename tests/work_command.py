@@ -34,11 +34,7 @@ class WorkCommand:
     @property
     def workers(self) -> list[int]:
         """Return the ids of the processes that this one has started and that live."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        try:
-            return [int(pid) for pid in children.read_text().split() if state_of(int(pid)) != "Z"]
-        except OSError:
-            return []
+        return children_of(self.process.pid)
 
     def end(self, timeout_s: float = 90) -> int:
         """Wait for its end and return its exit code; `said` is what it said."""
@@ -57,6 +53,15 @@ class WorkCommand:
         self.process.wait()
         if self.process.stdout is not None:
             self.process.stdout.close()
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the ids of the processes that this one has started and that live."""
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    try:
+        return [int(pid) for pid in children.read_text().split() if state_of(int(pid)) != "Z"]
+    except OSError:
+        return []
 
 
 def state_of(pid: int) -> str:

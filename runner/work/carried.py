@@ -114,6 +114,7 @@ class Carried:
     trouble: int = 0
     abreast: int = 0
     unreadable: int = 0
+    missed: bool = False
     rounds: int = 0
     lost: bool = False
     over: bool = False

@@ -59,6 +59,7 @@ async def look(bench: Bench, carried: Carried) -> None:
     mine = await ours(bench, carried, runs)
     if mine:
         return adopt(bench, carried, mine[0], began_ms, tuple(run.id for run in mine[1:]))
+    carried.missed = True
     if others_active(carried, runs):
         return bench.agenda.add(carried, Step.LOOK, _pause(carried))
     return absent(bench, carried, began_ms)
@@ -111,7 +112,10 @@ def adopt(
 ) -> None:
     """Take a found run as the job's own; further ones are told as doubles."""
     job, assignment = carried.job, carried.assignment
-    late_ms = max(0, began_ms - carried.closed_ms) if carried.closed_ms else 0
+    # Late is what an earlier look had missed. Found at once, it may have been there all along: the
+    # hours that nobody looked, between two commands, say nothing of the server.
+    known_late = carried.closed_ms and carried.missed
+    late_ms = max(0, began_ms - carried.closed_ms) if known_late else 0
     if late_ms / 1000 > assignment.lateness_s:
         store, batch_id = bench.durable.store, assignment.batch.id
         store.ask(lambda: store.hear_lateness(batch_id, late_ms), lambda _result: None)

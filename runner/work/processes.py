@@ -96,6 +96,10 @@ class Fleet:
                     await self._over.wait()
                 if not self.stopping and await anyio.to_thread.run_sync(self.at_rest):
                     self._draining = True
+                    # All is at rest that is still worked on: a batch that a breaker stopped is not.
+                    why = await anyio.to_thread.run_sync(self.stopped_why)
+                    if why:
+                        self._ending = Ending(why, "run the same command again to resume")
                     self._over.set()
                     self._signal(signal.SIGTERM)
             with anyio.move_on_after(self.grace_s + LONGEST_DRAIN_S):

@@ -1,12 +1,14 @@
 """A create whose outcome is unknown: looked up, adopted or sent again, one run each."""
 
 import socket
+import threading
 from contextlib import ExitStack
 
 import pytest
 from behaviour.stage import Stage
 from cutting_proxy import CuttingProxy
 from simulator_process import SimulatorProcess
+from ways import by_this_process
 
 from runner.app import Commands
 from runner.core.view import View
@@ -69,6 +71,7 @@ def test_a_run_made_late_is_found_before_anything_is_sent_again(stage: Stage) ->
     assert stage.seen("create_requests") == 6
 
 
+@by_this_process
 def test_lateness_is_kept_shown_and_raises_the_wait_of_every_later_command(stage: Stage) -> None:
     stage.server.set(late=0.6)
     carried = stage.run(stage.lines(3, fault="late"))
@@ -88,6 +91,20 @@ def test_lateness_is_kept_shown_and_raises_the_wait_of_every_later_command(stage
         (found,) = runner.show("later")
     first, second = (seen for seen in found.job.attempts if seen.intent_ms)
     assert second.intent_ms - first.closed_ms >= 3 * late_ms
+
+
+def test_hours_that_nobody_looked_are_no_lateness(stage: Stage) -> None:
+    stage.server.set(stall=30.0, duration="fixed:5")
+    stopped = stage.run(stage.lines(3, fault="stall_after"), stop_after=0.5, grace=0.2)
+    assert stopped.exit_code == 3
+    # The server's own clock goes on; the next command's first look finds what was made long ago.
+    stage.server.set(stall=0.3)
+    threading.Event().wait(1.5)
+    carried = stage.run(doubt_wait=2.0)
+    assert carried.exit_code == 0, stage.warnings
+    stage.check_once_each(3)
+    assert carried.batches[0].lateness_ms == 0
+    assert [line for line in stage.warnings if "the doubt wait is now" in line] == []
 
 
 def test_a_refused_connection_was_never_sent_and_goes_again_without_a_look(stage: Stage) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from crash_run import Scene
 from simulator_process import SimulatorProcess
+from work_command import state_of
 
 from runner.store.store import Store
 
@@ -33,6 +34,10 @@ def freeze(scene: Scene, child: "subprocess.Popen[bytes]") -> None:
     """
     while True:
         child.send_signal(signal.SIGSTOP)
+        # The signal may come after it has taken the lock that was free when it was sent.
+        while state_of(child.pid) not in ("T", "Z"):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(0.01)
         if scene.url:
             return
         connection = sqlite3.connect(scene.db, timeout=0.2, isolation_level=None)

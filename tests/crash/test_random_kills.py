@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from crash_run import Scene
 from simulator_process import SimulatorProcess
+from ways import PROCESSES
 
 KILLS = int(os.environ.get("RUNNER_TEST_RANDOM_KILLS", "4"))  # noqa: TID251 - a test's own switch
 """A handful in every run of the tests; 300 behind the variable (figures in the README)."""
@@ -20,7 +21,7 @@ def scene(tmp_path: Path, database: str) -> Iterator[Scene]:
     with SimulatorProcess("--duration", "uniform:0.1:0.6", "--seed", "7") as server:
         scene = Scene(tmp_path, server, max(30, 2 * KILLS), database)
         # Long enough that only the runs that never end are past it, however long a start takes.
-        scene.settings["deadline"] = 12.0
+        scene.settings["deadline"] = 12.0 * max(1, PROCESSES)
         yield scene
 
 

@@ -5,14 +5,14 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.core.helping import LOOKS, WORTH_S, Helping, Look, rest_s
+from runner.core.growing import LOOKS, WORTH_S, Growing, Look, rest_s
 
 BUSY = Look(processes=1, busy_cores=0.97, idle_cores=0.9, left_s=60.0, writing=0.05)
 
 
 def started(looks: list[Look], most: int = 4) -> int:
-    helping = Helping(most)
-    return sum(helping.after(look) for look in looks)
+    growing = Growing(most)
+    return sum(growing.after(look) for look in looks)
 
 
 def test_a_busy_process_beside_an_idle_core_gets_help_after_a_few_looks() -> None:

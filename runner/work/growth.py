@@ -1,4 +1,4 @@
-"""Further worker processes, started one by one while they help (`core/helping.py`)."""
+"""Further worker processes, started one by one while they help (`core/growing.py`)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import anyio
 from anyio import to_thread
 
-from runner.core.helping import Helping, Look, rest_s
+from runner.core.growing import Growing, Look, rest_s
 from runner.store.store import Store
 from runner.work.cores import Spent
 from runner.work.pool import Pool
@@ -17,7 +17,7 @@ LOOK_S = 0.6
 
 
 @dataclass(slots=True)
-class Helpers:
+class Growth:
     """The processes beside `worker`; `fleet` keeps them, and is the worker itself where it is one.
 
     `feeding` tells whether jobs are still being queued; `warn` takes the line that says why one
@@ -30,7 +30,7 @@ class Helpers:
     batches: Sequence[int]
     feeding: Callable[[], bool]
     warn: Callable[[str], None]
-    helping: Helping
+    growing: Growing
     _over: anyio.Event = field(default_factory=anyio.Event)
 
     async def run(self) -> None:
@@ -78,7 +78,7 @@ class Helpers:
         return None
 
     def _see(self, look: Look) -> None:
-        if not self.helping.after(look) or self._over.is_set() or self.worker.stopping:
+        if not self.growing.after(look) or self._over.is_set() or self.worker.stopping:
             return
         self.warn(
             f"one more process starts: processor time holds the work back ({look.busy_cores:.1f} "

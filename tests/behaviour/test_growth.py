@@ -9,17 +9,17 @@ from behaviour.stage import Stage
 
 from runner import carrying
 from runner.app import Commands
-from runner.core import helping
+from runner.core import growing
 from runner.core.view import View
 
 
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take any look for one that calls for help: this machine may be as busy as it likes."""
-    monkeypatch.setattr(helping, "BUSY", 0.0)
-    monkeypatch.setattr(helping, "IDLE_CORES", -1.0)
-    monkeypatch.setattr(helping, "WORTH_S", 0.0)
-    monkeypatch.setattr(helping, "WRITING", 2.0)
+    monkeypatch.setattr(growing, "BUSY", 0.0)
+    monkeypatch.setattr(growing, "IDLE_CORES", -1.0)
+    monkeypatch.setattr(growing, "WORTH_S", 0.0)
+    monkeypatch.setattr(growing, "WRITING", 2.0)
     monkeypatch.setattr(carrying, "cores", lambda: 2)
 
 

@@ -45,7 +45,7 @@ class Look:
 
 
 @dataclass(slots=True)
-class Helping:
+class Growing:
     """Decides, look by look, when to start one more process; `most` is how many there may be."""
 
     most: int
