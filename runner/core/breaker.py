@@ -14,6 +14,7 @@ EQUAL_REFUSALS = 10
 MISSING_AT_START = 3
 """As many 404s before any create has succeeded: the assistant or the whole API is unknown."""
 NAMES = re.compile(r"'[^']*'|\"[^\"]*\"|\b\w*\d\w*\b")
+TO_DO = "; to do: "
 UNREACHABLE_S = 60.0
 """Without one answer for so long, the host counts as unreachable."""
 
@@ -24,6 +25,17 @@ class Trip:
 
     why: str
     remedy: str
+
+    @property
+    def line(self) -> str:
+        """Both as one line, as a batch keeps it for `status` and for the command above."""
+        return f"{self.why}{TO_DO}{self.remedy}" if self.remedy else self.why
+
+    @classmethod
+    def of(cls, line: str, remedy: str) -> "Trip":
+        """Read such a line; `remedy` stands for one that is not there."""
+        why, _, told = line.partition(TO_DO)
+        return cls(why, told or remedy)
 
 
 @dataclass(slots=True)

@@ -403,7 +403,7 @@ class Pool:
         self._warn(f"batch {assignment.batch.name}: stopped: {trip.why}; {trip.remedy}")
         batch_id = assignment.batch.id
         self.store.ask(
-            lambda: self.store.set_batch(batch_id, stopped=trip.why), lambda _result: None
+            lambda: self.store.set_batch(batch_id, stopped=trip.line), lambda _result: None
         )
         if all(other.halted for other in self.assignments.values()):
             self.stop(f"batch {assignment.batch.name}: {trip.why}", trip.remedy)

@@ -26,6 +26,7 @@ from anyio.abc import Process, TaskGroup
 from runner.core.breaker import Trip
 from runner.work.pool import Ending
 
+RESUME = "run the same command again to resume"
 QUICK_DEATHS = 5
 QUICK_S = 60.0
 """As many deaths by signal of one place in a minute are no accident."""
@@ -76,7 +77,7 @@ class Fleet:
         """Whether the children have been told to drain."""
         return self._draining
 
-    def stop(self, why: str, remedy: str = "run the same command again to resume") -> None:
+    def stop(self, why: str, remedy: str = RESUME) -> None:
         """Tell every child to drain, and end with this reason."""
         if self._draining:
             return
@@ -99,7 +100,8 @@ class Fleet:
                     # All is at rest that is still worked on: a batch that a breaker stopped is not.
                     why = await anyio.to_thread.run_sync(self.stopped_why)
                     if why:
-                        self._ending = Ending(why, "run the same command again to resume")
+                        trip = Trip.of(why, RESUME)
+                        self._ending = Ending(trip.why, trip.remedy)
                     self._over.set()
                     self._signal(signal.SIGTERM)
             with anyio.move_on_after(self.grace_s + LONGEST_DRAIN_S):
@@ -159,7 +161,8 @@ class Fleet:
     def _ended(self, code: int) -> None:
         why = self.stopped_why()
         if code == 3 or why:
-            self.stop(why or "a worker process stopped")
+            trip = Trip.of(why or "a worker process stopped", RESUME)
+            self.stop(trip.why, trip.remedy)
         elif code != 0 and self.helps:
             self.warn(f"a further process ended with exit code {code}; going on without it")
         elif code != 0:
