@@ -1,7 +1,7 @@
 """Further worker processes, started one by one while they help (`core/growing.py`)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import anyio
 from anyio import to_thread
@@ -52,7 +52,8 @@ class Growth:
             self.worker.stop(ending.stopped, ending.remedy)
 
     async def _watch(self) -> None:
-        spent, before, written = Spent(), await self._left(), self.store.writing_s()
+        spent, written = Spent(), self.store.writing_s()
+        before: int | None = None
         spent.look(self.fleet.pids)
         while not self._over.is_set():
             with anyio.move_on_after(LOOK_S / 4):
@@ -61,20 +62,22 @@ class Growth:
                 return self.end()
             if spent.age_s() < LOOK_S:
                 continue
-            now = await self._left()
             used, wrote = spent.look(self.fleet.pids), self.store.writing_s()
-            left = None if self.feeding() else rest_s(before, now, used.took_s)
             itself = 0 if self.fleet is self.worker else 1
-            self._see(
-                Look(
-                    itself + len(self.fleet.pids),
-                    used.busy_cores,
-                    used.idle_cores,
-                    left,
-                    (wrote - written) / used.own_s if used.own_s else 0.0,
-                )
+            look = Look(
+                itself + len(self.fleet.pids),
+                used.busy_cores,
+                used.idle_cores,
+                None,
+                (wrote - written) / used.own_s if used.own_s else 0.0,
             )
-            before, written = now, wrote
+            written = wrote
+            # The database is asked only where all else speaks for another process.
+            now = await self._left() if look.helps and not self.feeding() else None
+            if now is not None and before is not None:
+                look = replace(look, left_s=rest_s(before, now, used.took_s))
+            before = now
+            self._see(look)
         return None
 
     def _see(self, look: Look) -> None:
