@@ -52,7 +52,7 @@ from runner.work.queueing import (
     check_manifest,
     queue_manifest,
 )
-from runner.work.reading import Recipe
+from runner.work.reading import Recipe, check_of
 from runner.work.resting import Resting
 from runner.work.token_gate import likely_tokens
 
@@ -126,7 +126,7 @@ class Commands:
 
     def checker(self, dialect: Dialect) -> Check:
         """The dialect's validation with this command's leniency."""
-        return Recipe(dialect.name, {}, self.settings.lenient).check(dialect)
+        return check_of(dialect, lenient=self.settings.lenient)
 
     def recipe(self, batch: Batch) -> Recipe:
         """What a process of its own makes a batch's checker by."""

@@ -14,9 +14,9 @@ EQUAL_REFUSALS = 10
 MISSING_AT_START = 3
 """As many 404s before any create has succeeded: the assistant or the whole API is unknown."""
 NAMES = re.compile(r"'[^']*'|\"[^\"]*\"|\b\w*\d\w*\b")
-TO_DO = "; to do: "
 UNREACHABLE_S = 60.0
 """Without one answer for so long, the host counts as unreachable."""
+TO_DO = "; to do: "
 
 
 @dataclass(frozen=True, slots=True)

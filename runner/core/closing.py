@@ -47,7 +47,9 @@ MEASURED = 20
 """Admitted in one opening of the gate: as many measure a pace."""
 
 BELOW_KEPT = 0.5
+"""A pace below this part of one that was admitted is not what a refusal is about."""
 WEAR = 0.9
+"""What is left of that proof after each refusal that it has explained away."""
 
 FEWEST = 5
 EARLY = 3
@@ -162,9 +164,9 @@ def _next_probe(row: Budget, event: Refused) -> float:
     """Return the seconds until the server is asked again whether it admits.
 
     First after a short time: what admits then was no window that is full, but chance, or a run too
-    many at once.
-    Probes also stand just behind the windows that people configure, counted from the opening (at
-    first: the first call): at a random time they overstate the window by up to the gap before.
+    many at once. Probes also stand just behind the windows that people configure, counted from the
+    opening (at first: the first call): at a random time they overstate the window by up to the gap
+    before.
     """
     memory = row.memory
     opened = row.opened_at or (event.slot if memory.first_at is None else memory.first_at)

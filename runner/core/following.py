@@ -13,6 +13,7 @@ from itertools import accumulate
 
 KEPT = 500
 NEWEST = 24
+"""As many are kept apart before they join the 500."""
 GRID = 48
 BISECTIONS = 16
 ENOUGH = 3
@@ -94,10 +95,9 @@ class Learned:
     """What a group of runs has taught; replaced at each event, kept by the process that follows.
 
     `ends` the last durations but for the `newest` few (so that an end copies few), `n` how many
-    there ever were, `oldest` the greatest age at which a
-    run was seen alive, `ages` the schedule, made when there were `planned_at` ends. `first` is the
-    latest first look, `streak` how many runs in a row had ended by it, `outlived` an age at which
-    such an early look found a run alive.
+    there ever were, `oldest` the greatest age at which a run was seen alive, `ages` the schedule,
+    made when there were `planned_at` ends. `first` is the latest first look, `streak` how many runs
+    in a row had ended by it, `outlived` an age at which such an early look found a run alive.
 
     Deviation from budgets.md 4.2, for runs that end at once: the plan knows of a run that had ended
     by its first look only that, and takes the middle. Where `STREAK` runs in a row had ended by

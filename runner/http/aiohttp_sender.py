@@ -128,7 +128,7 @@ class AiohttpSender:
         # The exchange's own limit bounds connecting too (Watch.limit).
         self._limits = aiohttp.ClientTimeout(total=None)
         self._connectors: dict[bool, aiohttp.TCPConnector] = {}
-        self._where: aiohttp.ClientRequest | None = None
+        self._destination: aiohttp.ClientRequest | None = None
         self._busy: set[_Exchange] = set()
         self._closed = False
 
@@ -226,7 +226,7 @@ class AiohttpSender:
     async def _answer(self, exchange: _Exchange, call: Call) -> _Head:
         """Connect, send and wait for the answer's head."""
         watch = exchange.watch
-        where = self._to()
+        where = self._to_connect()
         head = self._head(call, where)
         connector = self._connector(creates=call.creates)
         connection = await connector.connect(where, traces=[], timeout=self._limits)
@@ -254,12 +254,14 @@ class AiohttpSender:
         watch.stage = Stage.ANSWERING
         return _Head(message.code, message.headers, content)
 
-    def _to(self) -> aiohttp.ClientRequest:
+    def _to_connect(self) -> aiohttp.ClientRequest:
         """Return where every call goes, in the words that a connector wants."""
-        if self._where is None:
+        if self._destination is None:
             loop = asyncio.get_running_loop()
-            self._where = aiohttp.ClientRequest("GET", self._url, loop=loop, proxy=self._proxy)
-        return self._where
+            self._destination = aiohttp.ClientRequest(
+                "GET", self._url, loop=loop, proxy=self._proxy
+            )
+        return self._destination
 
     def _head(self, call: Call, where: aiohttp.ClientRequest) -> bytes:
         """Return the bytes before the body; raise ValueError for what would break out of them."""

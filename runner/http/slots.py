@@ -111,7 +111,7 @@ class HttpxSender:
         base = httpx.URL(route.base_url)
         self._host = base.netloc
         self._path = base.raw_path.rstrip(b"/").decode("ascii")
-        self._to = (base.raw_scheme, base.raw_host, base.port)
+        self._address = (base.raw_scheme, base.raw_host, base.port)
         self._origin = httpcore.URL(
             scheme=base.raw_scheme, host=base.raw_host, port=base.port
         ).origin
@@ -212,7 +212,7 @@ class HttpxSender:
             target = f"/{target}"
         if UNSAFE.search(target):
             raise ValueError("a control or a space in the URL's path")
-        scheme, host, port = self._to
+        scheme, host, port = self._address
         # No time-outs of httpcore's: they are per read, so a trickle would never end. Watch.limit
         # bounds the whole.
         return httpcore.Request(

@@ -13,7 +13,7 @@ from runner.work.pool import Pool
 from runner.work.processes import Fleet
 
 LOOK_S = 0.6
-"""So often is looked whether one more process would help."""
+"""So many seconds stand between two looks whether one more process would help."""
 
 
 @dataclass(slots=True)
@@ -34,7 +34,7 @@ class Growth:
     _over: anyio.Event = field(default_factory=anyio.Event)
 
     async def run(self) -> None:
-        """Look once a second and start what helps, until `end`; then see them all off."""
+        """Look every `LOOK_S` and start what helps, until `end`; then see them all off."""
         async with anyio.create_task_group() as group:
             if self.fleet is not self.worker:
                 group.start_soon(self._keep)

@@ -129,7 +129,7 @@ def queue_manifest(
 
     An unchanged file that was queued whole and clean before is not read again. `recipe` is what
     `check` was made by, for a large file's own process; None: it is read here. Raises `Interrupted`
-    chunks when told to stop; `RunnerError` for a source that breaks off.
+    between chunks when told to stop; `RunnerError` for a source that breaks off.
     """
     mark = None if path == STANDARD_INPUT else identity(path)
     queueing = store.queueing(batch, path, replace=policy.replace, elsewhere=policy.elsewhere)

@@ -2,8 +2,8 @@
 
 To check a line costs more than to write it down, and both want the interpreter: in two threads they
 take turns. So a large file is read by a child, whose entries come through a pipe, and this process
-only writes. The child is told everything, opens no database and knows no secret; where it dies, the
-manifest broke off, and the same command goes on.
+only writes. The child opens no database and asks no server; where it dies, the manifest broke off,
+and the same command goes on.
 """
 
 import json
@@ -40,11 +40,14 @@ class Recipe:
     options: Mapping[str, str]
     lenient: bool
 
-    def check(self, dialect: Dialect | None = None) -> Check:
-        """Return the check, made anew where the dialect is not at hand."""
-        of = dialect or named(self.dialect, self.options)
-        lenient = self.lenient
-        return lambda line, fields: of.check(line, fields, lenient=lenient)
+    def check(self) -> Check:
+        """Return the check, made anew from its dialect's name."""
+        return check_of(named(self.dialect, self.options), lenient=self.lenient)
+
+
+def check_of(dialect: Dialect, *, lenient: bool) -> Check:
+    """Return a dialect's check of a line; `lenient` passes unknown fields on."""
+    return lambda line, fields: dialect.check(line, fields, lenient=lenient)
 
 
 def is_large(path: str) -> bool:
@@ -139,5 +142,7 @@ def main(stdin: BinaryIO, stdout: BinaryIO) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    if hasattr(signal, "SIGPIPE"):
+        # Its parent is gone: nobody is left to be told.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     main(sys.stdin.buffer, sys.stdout.buffer)

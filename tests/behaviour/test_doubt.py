@@ -1,7 +1,6 @@
 """A create whose outcome is unknown: looked up, adopted or sent again, one run each."""
 
 import socket
-import threading
 from contextlib import ExitStack
 
 import pytest
@@ -99,7 +98,6 @@ def test_hours_that_nobody_looked_are_no_lateness(stage: Stage) -> None:
     assert stopped.exit_code == 3
     # The server's own clock goes on; the next command's first look finds what was made long ago.
     stage.server.set(stall=0.3)
-    threading.Event().wait(1.5)
     carried = stage.run(doubt_wait=2.0)
     assert carried.exit_code == 0, stage.warnings
     stage.check_once_each(3)

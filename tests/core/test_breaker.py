@@ -1,6 +1,6 @@
 """What stops a batch, and what does not."""
 
-from runner.core.breaker import EQUAL_REFUSALS, Breaker
+from runner.core.breaker import EQUAL_REFUSALS, Breaker, Trip
 from runner.core.call import Reply, Silence
 from runner.core.faults import Fault, classify
 from runner.core.model import ApiError
@@ -54,3 +54,9 @@ def test_too_many_failures_by_count_and_by_share() -> None:
     assert Breaker(max_failures=3).failures(4, 100) is not None
     assert Breaker(max_failed_share=0.05).failures(5, 100) is None
     assert Breaker(max_failed_share=0.05).failures(6, 100) is not None
+
+
+def test_why_and_what_to_do_are_kept_as_one_line_and_read_again() -> None:
+    trip = Trip("no credit; it says", "add some")
+    assert Trip.of(trip.line, "resume") == trip
+    assert Trip.of("interrupted", "resume") == Trip("interrupted", "resume")

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from threading import Event
@@ -17,6 +17,7 @@ import pytest
 from crash_run import Scene
 from postgres_server import PostgresServer
 from simulator_process import SimulatorProcess
+from until import until
 from work_command import WorkCommand, state_of
 
 from runner.app import Commands
@@ -37,15 +38,6 @@ if sys.argv[1] == "stops":
 print("wound", flush=True)
 time.sleep(0.8)
 """
-
-
-def until(true: Callable[[], bool]) -> None:
-    pause = Event()
-    for _ in range(int(LIMIT_S / 0.02)):
-        if true():
-            return
-        pause.wait(0.02)
-    raise AssertionError("it did not come about")
 
 
 @pytest.fixture
@@ -92,12 +84,12 @@ def test_a_worker_frozen_past_its_lease_is_ended_and_replaced_while_another_host
     frozen = WorkCommand(scene.flags)
     other: WorkCommand | None = None
     try:
-        until(lambda: scene.server.audit().count("create_requests") >= 5)
+        until(lambda: scene.server.audit().count("create_requests") >= 5, LIMIT_S)
         (pid,) = frozen.workers
         os.kill(pid, signal.SIGSTOP)
         other = WorkCommand(scene.flags)
         # It is never told to go on: the kernel ends it while it is stopped.
-        until(lambda: state_of(pid) in ("", "Z"))
+        until(lambda: state_of(pid) in ("", "Z"), LIMIT_S)
         assert (frozen.end(), other.end()) == (1, 1), frozen.said + other.said
     finally:
         for command in (frozen, other):
@@ -113,7 +105,7 @@ def test_a_worker_that_loses_the_database_for_longer_than_its_lease_lives_on_and
 ) -> None:
     worker = WorkCommand(scene.flags)
     try:
-        until(lambda: scene.server.audit().count("create_requests") >= 5)
+        until(lambda: scene.server.audit().count("create_requests") >= 5, LIMIT_S)
         (pid,) = worker.workers
         postgres_server.stop()
         creates = 0
@@ -139,10 +131,10 @@ def test_workers_end_when_the_command_that_started_them_is_killed(scene: Scene) 
     command = WorkCommand(scene.flags, ("--forever", "--processes", "2"))
     workers: list[int] = []
     try:
-        until(lambda: len(command.workers) == 2)
+        until(lambda: len(command.workers) == 2, LIMIT_S)
         workers = command.workers
         os.kill(command.process.pid, signal.SIGKILL)
-        until(lambda: all(state_of(pid) in ("", "Z") for pid in workers))
+        until(lambda: all(state_of(pid) in ("", "Z") for pid in workers), LIMIT_S)
     finally:
         for pid in workers:
             with contextlib.suppress(ProcessLookupError):

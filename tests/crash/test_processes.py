@@ -3,13 +3,13 @@
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from threading import Event
 
 import pytest
 from crash_run import KILLED, OF_THE_COMMAND, Scene
 from simulator_process import SimulatorProcess
+from until import until
 from ways import PROCESSES
 from work_command import children_of, state_of
 
@@ -32,17 +32,11 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
         yield scene
 
 
-def until(true: Callable[[], bool]) -> None:
-    pause = Event()
-    for _ in range(int(LIMIT_S / 0.02)):
-        if true():
-            return
-        pause.wait(0.02)
-    raise AssertionError("it did not come about")
-
-
 def until_creates(scene: Scene, child: "subprocess.Popen[bytes]", many: int) -> None:
-    until(lambda: child.poll() is not None or scene.server.audit().count("create_requests") >= many)
+    until(
+        lambda: child.poll() is not None or scene.server.audit().count("create_requests") >= many,
+        LIMIT_S,
+    )
 
 
 def over(pids: list[int]) -> bool:
@@ -54,10 +48,10 @@ def test_a_killed_worker_is_replaced_and_said_and_one_interrupt_drains_all(scene
     command = scene.start(own_group=True)
     try:
         until_creates(scene, command, 3)
-        until(lambda: len(children_of(command.pid)) == 3)
+        until(lambda: len(children_of(command.pid)) == 3, LIMIT_S)
         killed = children_of(command.pid)[0]
         os.kill(killed, signal.SIGKILL)
-        until(lambda: len({*children_of(command.pid)} - {killed}) == 3)
+        until(lambda: len({*children_of(command.pid)} - {killed}) == 3, LIMIT_S)
         workers = children_of(command.pid)
         # As a terminal does: to all of the group. The workers are in groups of their own.
         os.killpg(command.pid, signal.SIGINT)
@@ -86,7 +80,7 @@ def test_a_killed_command_takes_its_workers_along_and_the_same_command_goes_on(
     assert (command.returncode, len(workers)) == (KILLED, 3)
     # It starts at once, and may meet them while they drain.
     resumed(scene, "httpx", 1)
-    until(lambda: over(workers))
+    until(lambda: over(workers), LIMIT_S)
 
 
 def resumed(scene: Scene, http: str, processes: int) -> None:
