@@ -22,6 +22,7 @@ from typing import Protocol, cast
 
 from benchmarks.filled import queued, settles
 from benchmarks.measure import DASH, ROOT, TIMES, Options, Table, interleaved, shown, spend
+from runner.core.batch import Batch
 from runner.core.model import Job, JobState
 from runner.core.moves import Created, Evidence, Intend, held
 from runner.store.claim import Want
@@ -199,13 +200,18 @@ def _tidy(way: str, url: str) -> None:
 # The loops, each in a process of its own
 
 
-async def runner_jobs(url: str, count: int) -> float:
-    """Carry jobs through the real store: claimed, intended, created, settled, each durable."""
+def _enlisted(url: str) -> tuple[Store, Batch, str]:
+    """Open the filled store; return it, its batch, and the worker that this process is."""
     store = Store.open(url)
     batch = store.batch("many")
     if batch is None:
         raise RuntimeError("there is no batch")
-    me = store.enlist(batches="many", version="benchmark").id
+    return store, batch, store.enlist(batches="many", version="benchmark").id
+
+
+async def runner_jobs(url: str, count: int) -> float:
+    """Carry jobs through the real store: claimed, intended, created, settled, each durable."""
+    store, batch, me = _enlisted(url)
     durable = Durable(store)
     ready: deque[Job] = deque()
     begun = 0
@@ -241,11 +247,7 @@ async def runner_jobs(url: str, count: int) -> float:
 
 
 async def runner_claims(url: str, count: int) -> float:
-    store = Store.open(url)
-    batch = store.batch("many")
-    if batch is None:
-        raise RuntimeError("there is no batch")
-    me = store.enlist(batches="many", version="benchmark").id
+    store, batch, me = _enlisted(url)
     began = time.perf_counter()
     got = 0
     while got < count:

@@ -121,6 +121,13 @@ def learnt(durations: list[float], polls: float = 2.5) -> tuple[Learned, float, 
     return known, made / half, delay / half
 
 
+def test_the_newest_ends_are_planned_with_before_they_join_the_others() -> None:
+    known = Learned()
+    for _ in range(5):
+        known = known.ended(4.9, 5.1)
+    assert known.planned([], 2.5).ages == pytest.approx((5.025,))
+
+
 def test_runs_of_a_millisecond_are_soon_looked_at_at_once() -> None:
     known, polls, delay = learnt([0.001] * 120)
     assert known.next_look(0.0, 0.5) < 1.5 * SHORTEST_LOOK

@@ -31,6 +31,16 @@ def reply(answer: Reply | Silence) -> Reply:
     return answer
 
 
+@pytest.mark.parametrize("odd", ["a b", "a\r\nx-other: 1", "a\x00"])
+async def test_what_would_break_out_of_a_requests_line_is_never_sent(
+    sender: Sender, server: BrokenServer, odd: str
+) -> None:
+    answer = await sender.send(create(odd))
+    assert isinstance(answer, Silence)
+    assert not answer.sent
+    assert server.requests == []
+
+
 BROKEN = {
     "close_after_reading": {"closed"},
     "reset_after_reading": {"reset"},
