@@ -10,9 +10,9 @@ from sqlalchemy import Connection, Row, TextClause, bindparam, text
 from runner.core.keys import idempotency_key
 from runner.core.model import JobState
 from runner.core.states import Event, step
+from runner.store.columns import NUMBER, STATES
 from runner.store.outcomes import error_of, usage_of
 from runner.store.sums import Undone, note_undone
-from runner.store.tables import NUMBER, STATES
 from runner.store.tally import Deltas, change, moved
 
 CHUNK = 5000

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select, text, update
 from runner.core.batch import Batch
 from runner.core.errors import UsageError
 from runner.core.model import Proofs
-from runner.store.tables import BATCH, ORIGIN
+from runner.store.columns import BATCH, ORIGIN
 
 _B = BATCH.c
 _ALL = select(

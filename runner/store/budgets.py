@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 from runner.core.budget import Budget
-from runner.store.tables import BUDGET
+from runner.store.columns import BUDGET
 
 Changed: TypeAlias = float | int | str | None
 

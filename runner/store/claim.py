@@ -13,7 +13,7 @@ from sqlalchemy import Connection, bindparam, text
 from runner.core.errors import LeaseLost
 from runner.core.keys import idempotency_key
 from runner.core.model import Job, JobState
-from runner.store.tables import STATES
+from runner.store.columns import STATES
 
 WAKE = 1000
 """Most due jobs that one claim wakes: a claim stays short when many are due at once."""

@@ -18,11 +18,11 @@ from runner.store import audit, batch_scan, budgets, check, find, give_back, out
 from runner.store.audit import ThreadSeen
 from runner.store.budgets import Ahead, BudgetRow, Changed, Leased
 from runner.store.cancel import Cancelled, cancel
+from runner.store.columns import NUMBER
 from runner.store.find import Found
 from runner.store.outcomes import Cursor
 from runner.store.record import Now
 from runner.store.retry import USUAL, Retried, Wanted, retry
-from runner.store.tables import NUMBER
 
 T = TypeVar("T")
 

@@ -6,8 +6,8 @@ from sqlalchemy import Connection, Row, text
 
 from runner.core.keys import idempotency_key
 from runner.core.model import ApiError, JobState, Usage
+from runner.store.columns import STATES
 from runner.store.outcomes import error_of, usage_of
-from runner.store.tables import STATES
 
 
 @dataclass(frozen=True, slots=True)

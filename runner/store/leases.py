@@ -12,8 +12,8 @@ from pathlib import Path
 from sqlalchemy import Connection, bindparam, text
 
 from runner.core.model import JobState
+from runner.store.columns import STATES
 from runner.store.record import Now
-from runner.store.tables import STATES
 
 CHUNK = 1000
 """Most jobs that one transaction takes from a dead worker: others write in between."""

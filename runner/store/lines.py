@@ -16,7 +16,7 @@ from runner.core.model import JobSpec, JobState
 from runner.core.states import Event, step
 from runner.store import turns
 from runner.store.bulk import Bulk, Row
-from runner.store.tables import NUMBER, STATES
+from runner.store.columns import NUMBER, STATES
 from runner.store.tally import Deltas, change, moved
 
 LANES = 64

@@ -18,6 +18,9 @@ from runner.store.place import Place
 HEAD = "0001"
 """The revision that this Runner's statements are written for: the newest in migrations/."""
 
+NEW = "new.sqlite.sql"
+"""The tables of a new SQLite database at `HEAD`, in migrations/: what the migrations come to."""
+
 _LOCK = text("SELECT pg_advisory_xact_lock(7234, 0)")
 _REVISION = text("SELECT version_num FROM alembic_version")
 
@@ -58,13 +61,17 @@ def refuse_newer(found: str | None, place: Place) -> None:
 def upgrade(connection: Connection, place: Place, reach: Reach) -> None:
     """Bring the database to `HEAD`, inside the caller's transaction.
 
-    Looks again behind the lock: another process may have done it meanwhile.
+    Looks again behind the lock: another process may have done it meanwhile. A new SQLite database
+    is the common case, at the start of most runs, and gets its tables without Alembic.
     """
     if place.engine_name == "postgresql":
         connection.execute(_LOCK)
     found = revision(connection)
     refuse_newer(found, place)
-    if found != HEAD:
+    if found is None and place.engine_name == "sqlite":
+        for statement in (folder() / NEW).read_text().split(";\n"):
+            connection.exec_driver_sql(statement)
+    elif found != HEAD:
         from alembic import command  # noqa: PLC0415 - half a second, only for a change
         from alembic.config import Config  # noqa: PLC0415
 

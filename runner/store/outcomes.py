@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Executable, Row, TextClause, bindparam, text
 from runner.core.keys import idempotency_key
 from runner.core.model import ApiError, JobState, Usage
 from runner.core.outcome import Cause, Outcome
-from runner.store.tables import NUMBER, STATES
+from runner.store.columns import NUMBER, STATES
 
 CHUNK = 1000
 FIRST_CHUNK = 100

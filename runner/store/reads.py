@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 from runner.core.batch import Count
 from runner.core.errors import UsageError
 from runner.core.progress import Cause, Progress, WorkerSeen
-from runner.store.tables import STATES
+from runner.store.columns import STATES
 
 MOST_CAUSES = 10
 MOST_FOREIGN = 5

@@ -43,10 +43,10 @@ from runner.core.moves import (
     Threaded,
 )
 from runner.core.states import Event, step
+from runner.store.columns import JOB, NUMBER
 from runner.store.prepared import Binds, Prepared, Value
 from runner.store.storable import storable
 from runner.store.sums import note_settled
-from runner.store.tables import JOB, NUMBER
 from runner.store.tally import Deltas, change, moved
 from runner.store.turns import pass_on
 

@@ -9,10 +9,10 @@ from sqlalchemy import Connection, Row, bindparam, text
 from runner.core.model import ApiError, JobState, Reason
 from runner.core.states import Event, step
 from runner.store import turns
+from runner.store.columns import STATES
 from runner.store.listen import tell_others
 from runner.store.outcomes import error_of, usage_of
 from runner.store.sums import Undone, note_undone
-from runner.store.tables import STATES
 from runner.store.tally import Deltas, change, moved
 
 USUAL = frozenset({JobState.FAILED, JobState.CANCELLED})

@@ -3,7 +3,7 @@
 Job rows are narrow (what a claim and a transition touch); bodies, run objects and evidence stand
 in side tables as the bytes that came (performance.md C). Times: `*_ms` named clock_* are
 milliseconds on the store's clock (`store.clock`), the others are wall-clock unix milliseconds for
-people; 0 is never. States are small integers (`STATES`).
+people; 0 is never. States are small integers (`columns.STATES`).
 """
 
 from sqlalchemy import (
@@ -18,18 +18,6 @@ from sqlalchemy import (
     text,
 )
 from sqlmodel import Field, SQLModel
-
-from runner.core.model import JobState
-
-STATES: tuple[JobState, ...] = (
-    JobState.QUEUED,
-    JobState.SUBMITTING,
-    JobState.RUNNING,
-    JobState.SUCCEEDED,
-    JobState.FAILED,
-    JobState.CANCELLED,
-)
-NUMBER = {state: number for number, state in enumerate(STATES)}
 
 
 class Meta(SQLModel, table=True):

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from sqlalchemy import Connection, text
 
 from runner.core.model import JobState
+from runner.store.columns import NUMBER
 from runner.store.prepared import Binds, Prepared
-from runner.store.tables import NUMBER
 
 Deltas = Counter[tuple[int, int, str]]
 """Changes by (batch id, state's number, status); the status of a job not at rest is ""."""

@@ -12,8 +12,8 @@ import yaml
 from dockerfile import ROOT
 
 from runner.config import BY_NAME
+from runner.store.columns import STATES
 from runner.store.store import Store
-from runner.store.tables import STATES
 
 Node: TypeAlias = "dict[str, Node] | list[Node] | str | int | float | bool | None"
 

@@ -12,14 +12,16 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.config import Config
+from house.new_tables import migrated, statements
 from postgres_server import PostgresServer
-from sqlalchemy import text
+from sqlalchemy import TypeDecorator, text
+from sqlmodel import SQLModel
 from store_book import begin, count, line, queue, rows, working, write
 
 from runner.core.errors import UsageError
 from runner.core.model import JobState
 from runner.core.moves import Doubt, Evidence, Held, Intend, Postpone, held
-from runner.store import migrate
+from runner.store import columns, migrate
 from runner.store.place import place_of, shared_file_system
 from runner.store.store import Store
 
@@ -82,6 +84,34 @@ def test_the_tables_are_what_the_migrations_make(store: Store) -> None:
 
     store._write(verb)
     assert migrate.known_revisions()[-1] == migrate.HEAD
+
+
+def test_a_new_sqlite_database_is_what_the_migrations_make(tmp_path: Path) -> None:
+    migrated(tmp_path / "by_migrations.db")
+    assert migrate.HEAD in statements(tmp_path / "by_migrations.db")
+    Store.open(str(tmp_path / "new.db")).close()
+    assert statements(tmp_path / "new.db") == statements(tmp_path / "by_migrations.db")
+
+
+def test_the_columns_of_statements_are_those_of_the_tables() -> None:
+    for named in (columns.BATCH, columns.ORIGIN, columns.JOB, columns.BUDGET):
+        table = SQLModel.metadata.tables[named.name]
+        told = {one.name: one.type for one in named.columns}
+        assert set(told) == set(table.columns.keys())
+        for name, kind in told.items():
+            modelled = table.columns[name].type
+            modelled = modelled.impl if isinstance(modelled, TypeDecorator) else modelled
+            assert isinstance(modelled, type(kind)), (named.name, name)
+
+
+def test_work_begins_without_the_models_and_without_alembic(tmp_path: Path) -> None:
+    """They cost a third of a second at each start."""
+    source = (
+        "import sys\nfrom runner.store.store import Store\nStore.open(sys.argv[1]).close()\n"
+        "print(sorted({'sqlmodel', 'sqlalchemy.orm', 'alembic'} & set(sys.modules)))"
+    )
+    out, err = child(source, str(tmp_path / "new.db")).communicate(timeout=60)
+    assert out.strip() == "[]", err
 
 
 def test_a_database_from_a_newer_runner_is_refused(store: Store, store_url: str) -> None:
