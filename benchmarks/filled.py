@@ -4,9 +4,10 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from benchmarks.manifests import line
 from runner.core.batch import Batch

@@ -14,11 +14,13 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Protocol, cast
+
+from msgspec.structs import replace
 
 from benchmarks.filled import queued, settles
 from benchmarks.measure import DASH, ROOT, TIMES, Options, Table, interleaved, shown, spend

@@ -7,13 +7,14 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import chain
 from threading import Event
 from typing import BinaryIO, Self
 
 import anyio
+from msgspec import Struct
+from msgspec.structs import replace
 
 from runner.carrying import Carried, Feed, carry
 from runner.composition import SIMULATED, Composition, Talk, policy_of, resends, wall_s
@@ -60,8 +61,7 @@ SIMULATOR_URL = "http://127.0.0.1:8080/v1"
 MARK = "KEY-STANDS-HERE"
 
 
-@dataclass(frozen=True)
-class Checked:
+class Checked(Struct, frozen=True):
     """What `check` found: lines, and what the run will ask of the server."""
 
     good: int
@@ -74,8 +74,7 @@ class Checked:
     resend: bool
 
 
-@dataclass(frozen=True)
-class Snippet:
+class Snippet(Struct, frozen=True):
     """A create call to paste.
 
     `key` is the header that carries the key and what stands before the key in it, None where no

@@ -5,12 +5,13 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 
 import anyio
 from anyio import to_thread
+from msgspec import Struct
+from msgspec.structs import replace
 
 from runner.composition import Composition, boottime, policy_of, wall_s
 from runner.config import as_variables
@@ -33,8 +34,7 @@ COUNT_S = 0.5
 """So often are the failures of all processes counted where they are limited."""
 
 
-@dataclass(frozen=True)
-class Carried:
+class Carried(Struct, frozen=True):
     """How work ended: where every batch stands, and why it stopped before the end, if it did."""
 
     batches: tuple[Progress, ...]
@@ -53,8 +53,7 @@ class Carried:
         return 1 if self.queued is not None and self.queued.faulty else 0
 
 
-@dataclass
-class Feed:
+class Feed(Struct):
     """Jobs on their way into the queue while the pool works: `queue` runs in a thread of its own."""
 
     batch: Batch

@@ -7,9 +7,11 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager
-from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Self
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from runner import __version__
 from runner.config import Settings, dialect_options, extra_headers, secret
@@ -50,8 +52,7 @@ def boottime() -> float:
     return time.clock_gettime(clock) if clock is not None else time.monotonic()
 
 
-@dataclass
-class Talk:
+class Talk(Struct):
     """Where the work says what it does; the command line draws it."""
 
     warn: Callable[[str], None] = lambda _line: None

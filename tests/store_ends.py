@@ -1,7 +1,6 @@
 """Jobs brought to their ends in a store, for tests of what is asked and commanded afterwards."""
 
-from dataclasses import replace
-
+from msgspec.structs import replace
 from store_book import write
 
 from runner.core.model import ApiError, Job, JobState, Reason, Usage

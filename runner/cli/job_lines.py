@@ -1,9 +1,9 @@
 """One job with all that is known of it, as lines and as JSON. Pure."""
 
-from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import fields
 
 from runner.cli.words import many, moment, shown, span
 from runner.core.model import ApiError, Usage

@@ -6,9 +6,11 @@ Both are drawn from the one snapshot that the app hands out, so that they cannot
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from runner.cli.words import columns, jobs, many, moment, pace, shown, span
 from runner.core.batch import Count, Queued
@@ -26,8 +28,7 @@ TABLE_MOST = 50
 """As many results at most are shown at the end of a run without --out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ways:
+class Ways(Struct, frozen=True):
     """What a person types next. `again` is the command just given; `at` names the database.
 
     `at` is " --db X" where X must be said again, else "". `out` is where results went, or None.

@@ -7,10 +7,11 @@ seconds, without carriage returns or cursor codes (cases.md C64); with --log-jso
 import json
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Lock
 from typing import TYPE_CHECKING, TextIO
+
+from msgspec import Struct, field
 
 from runner.config import Settings
 
@@ -27,8 +28,7 @@ RED, GREEN, YELLOW = "31", "32", "33"
 _CLEAR = "\r\x1b[K"
 
 
-@dataclass(frozen=True, slots=True)
-class Manner:
+class Manner(Struct, frozen=True):
     """How to talk: `live` a moving line, `json` one object a line, `quiet` no progress."""
 
     live: bool = False
@@ -62,8 +62,7 @@ def manner_of(settings: Settings, *, terminal: bool) -> Manner:
     )
 
 
-@dataclass(slots=True)
-class Teller:
+class Teller(Struct):
     """Says things on a stream, from any thread; a moving line is never torn by another.
 
     `now_s` is a steady clock, `wall_s` unix time for --log-json, `width` the columns there are.

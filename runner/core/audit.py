@@ -5,10 +5,10 @@ agree is a finding (protocol.md 8). What could not be asked is counted as unprov
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 
 import msgspec
+from msgspec import Struct, field
 
 from runner.core.keys import part_of
 from runner.core.model import JobState, Kind, Run
@@ -27,8 +27,7 @@ class Trouble(StrEnum):
     DENIED = "denied"
 
 
-@dataclass(frozen=True, slots=True)
-class GenerationSeen:
+class GenerationSeen(Struct, frozen=True):
     """One generation of a job as the store knows it: its key, and its run where one is known."""
 
     generation: int
@@ -37,8 +36,7 @@ class GenerationSeen:
     status: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class JobSeenOnThread:
+class JobSeenOnThread(Struct, frozen=True):
     """A job of the thread. `noted` are run ids that evidence names (doubles, late answers)."""
 
     job_id: int
@@ -51,16 +49,14 @@ class JobSeenOnThread:
     closed_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ThreadSeen:
+class ThreadSeen(Struct, frozen=True):
     """A thread of the batch and its jobs in manifest order."""
 
     thread_id: str
     jobs: tuple[JobSeenOnThread, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One thing that does not agree: of which job (""= none of ours), and the runs concerned."""
 
     kind: Trouble
@@ -72,8 +68,7 @@ class Finding:
     job_id: int = 0
 
 
-@dataclass(slots=True)
-class Audited:
+class Audited(Struct):
     """What an audit came to; `unproven` counts jobs whose thread could not be asked whole."""
 
     jobs: int = 0

@@ -1,13 +1,13 @@
 """A batch as the rooms above the store see it, and what queueing and counting say of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from runner.core.model import JobState, Proofs
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(Struct, frozen=True):
     """A named set of jobs that keeps the dialect and base URL it began with.
 
     `uid` is chance and part of each idempotency key. `lateness_ms` is the greatest lateness at
@@ -32,8 +32,7 @@ class Batch:
     proofs: Proofs | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Conflict:
+class Conflict(Struct, frozen=True):
     """A line whose custom_id is known with other content: nothing was changed."""
 
     custom_id: str
@@ -42,8 +41,7 @@ class Conflict:
     other_line: int
 
 
-@dataclass(frozen=True, slots=True)
-class Added:
+class Added(Struct, frozen=True):
     """What queueing a chunk of lines came to; sums with `+`. `replaced` only with --replace.
 
     `elsewhere` are new lines that were left out, since their jobs ended well elsewhere.
@@ -65,8 +63,7 @@ class Added:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Queued:
+class Queued(Struct, frozen=True):
     """What queueing whole manifests came to."""
 
     new: int = 0
@@ -85,8 +82,7 @@ class Queued:
         return bool(self.bad or self.conflicts)
 
 
-@dataclass(frozen=True, slots=True)
-class Count:
+class Count(Struct, frozen=True):
     """How many jobs of a batch stand so."""
 
     state: JobState

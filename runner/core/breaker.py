@@ -5,7 +5,8 @@ and one line of what to do, before it burns the attempts of ten thousand jobs.
 """
 
 import re
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from runner.core.faults import Cause, Fault
 
@@ -19,8 +20,7 @@ UNREACHABLE_S = 60.0
 TO_DO = "; to do: "
 
 
-@dataclass(frozen=True, slots=True)
-class Trip:
+class Trip(Struct, frozen=True):
     """Why the batch stops, and what a person can do about it."""
 
     why: str
@@ -38,8 +38,7 @@ class Trip:
         return cls(why, told or remedy)
 
 
-@dataclass(slots=True)
-class Breaker:
+class Breaker(Struct):
     """Watches one batch in one process. Times are seconds on any steady clock."""
 
     max_failures: int | None = None

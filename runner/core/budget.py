@@ -4,10 +4,11 @@ The columns that the lease statement reads (`tat`, `seq`, `leased_at`) are the d
 rest is here. `Memory` goes into one JSON column. Times are seconds on the database's clock.
 """
 
-from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from runner.core.limits import Limits, Seen
 from runner.core.marks import Marks, noted, own, refused
@@ -39,8 +40,7 @@ class Source(StrEnum):
     SEARCH = "search"
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
+class Memory(Struct, frozen=True):
     """What learning must remember beside the columns.
 
     The call: `first_at` the first one's time, `marks` our own. Headers: `seen` of late and how many
@@ -90,8 +90,7 @@ class Memory:
     floor: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(Struct, frozen=True):
     """The learnt part of a budget's row; see `budgets` for the columns' meaning.
 
     `lim` permits in any `win` seconds, `others` how many of them others use, `spread` the jitter
@@ -114,8 +113,7 @@ class Budget:
     memory: Memory = Memory()
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(Struct, frozen=True):
     """A call was admitted.
 
     `slot` and `seq` are its permit's, `at` is the middle of the call (slot plus half the time to
@@ -128,8 +126,7 @@ class Answered:
     limits: Limits | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """A call met a 429 at `at`, that asks for a `wait`; `chance` is a fresh number in [0, 1)."""
 
     slot: float
@@ -140,16 +137,14 @@ class Refused:
     limits: Limits | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class GivenUp:
+class GivenUp(Struct, frozen=True):
     """A permit was not used (late, or the gate had closed): the server never saw a call for it."""
 
     slot: float
     seq: int
 
 
-@dataclass(frozen=True, slots=True)
-class RunFailed:
+class RunFailed(Struct, frozen=True):
     """A run ended failed, rate_limit_exceeded.
 
     `slot` is its create's, `duration` the mean seconds of good runs (0: none yet), `wait` what the
@@ -162,15 +157,13 @@ class RunFailed:
     wait: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
+class Measured(Struct, frozen=True):
     """A process measured the network's spread (`pacing.spread_of`)."""
 
     spread: float
 
 
-@dataclass(frozen=True, slots=True)
-class Lifted:
+class Lifted(Struct, frozen=True):
     """The refusals were about runs at once: what they taught of a rate was wrong."""
 
 

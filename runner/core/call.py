@@ -7,12 +7,12 @@ an `optional` call's answer is the flow's own to judge.
 """
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
 from typing import TypeVar
 
+from msgspec import Struct, field
 
-@dataclass(frozen=True, slots=True)
-class Call:
+
+class Call(Struct, frozen=True):
     """One request.
 
     `path` is relative to the base URL, begins with "/" and is already percent-encoded; `query` is
@@ -31,8 +31,7 @@ class Call:
     optional: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """A whole answer: status, headers with lower-case names, and the body as it came."""
 
     status: int
@@ -45,8 +44,7 @@ class Reply:
         return self.headers.get("x-request-id") or self.headers.get("apim-request-id", "")
 
 
-@dataclass(frozen=True, slots=True)
-class Silence:
+class Silence(Struct, frozen=True):
     """No whole answer came.
 
     `sent` is False only where it is proven that no byte of the request left us; `why` is one of

@@ -6,8 +6,10 @@ few of their lengths, so slow start costs them next to nothing.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from enum import Enum, auto
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 FIRST = 4.0
 CUT = 0.8
@@ -25,13 +27,11 @@ class Sign(Enum):
     """503 or 529."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """A run ended well, or badly for a reason of its own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Full:
+class Full(Struct, frozen=True):
     """The server said no to one more, with so many in flight; `chance` in [0, 1)."""
 
     sign: Sign
@@ -40,8 +40,7 @@ class Full:
     chance: float
 
 
-@dataclass(frozen=True, slots=True)
-class RunRefused:
+class RunRefused(Struct, frozen=True):
     """A run that was created at `created` ended failed, rate_limit_exceeded."""
 
     created: float
@@ -51,8 +50,7 @@ class RunRefused:
 Event = Ended | Full | RunRefused
 
 
-@dataclass(frozen=True, slots=True)
-class Ceiling:
+class Ceiling(Struct, frozen=True):
     """`c` runs at once, and what moves it.
 
     `starting` until the first sign, `in_row` signs without an end between, `quiet` ends since the

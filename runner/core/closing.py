@@ -6,7 +6,8 @@ closure means a bucket: its rate is what was admitted between two refusals. What
 grows back while it is quiet.
 """
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from runner.core.budget import (
     FIRST,
@@ -65,8 +66,7 @@ SHORT_WAIT = 0.5
 """A told wait up to this is no rounding up to a whole second."""
 
 
-@dataclass(frozen=True, slots=True)
-class Closing:
+class Closing(Struct, frozen=True):
     """A closure from the refused permit (`began`, `seq`) to when the server admits (`opens`).
 
     `used` permits had gone when that was known: with the refusals known by then taken out, that is

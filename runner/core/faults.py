@@ -7,8 +7,9 @@ active run. Everything else about a create is doubt.
 """
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from runner.core.call import Answer, Silence
 from runner.core.model import ApiError
@@ -38,8 +39,7 @@ class Cause(StrEnum):
     GONE_API = "gone_api"
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Struct, frozen=True):
     """A classified failure.
 
     `made`: whether a create that got this answer may have made a run. `slow`: the silence of a

@@ -8,8 +8,10 @@ run's creation.
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from itertools import accumulate
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 KEPT = 500
 NEWEST = 24
@@ -90,8 +92,7 @@ def plan(ends: Sequence[float], alive: Sequence[float], polls: float) -> tuple[f
     return tuple(costs.grid[k] for k in costs.filled(best, polls))
 
 
-@dataclass(frozen=True, slots=True)
-class Learned:
+class Learned(Struct, frozen=True):
     """What a group of runs has taught; replaced at each event, kept by the process that follows.
 
     `ends` the last durations but for the `newest` few (so that an end copies few), `n` how many
@@ -203,8 +204,7 @@ def _grid(points: Points) -> list[float]:
     return marks
 
 
-@dataclass(frozen=True, slots=True)
-class _Costs:
+class _Costs(Struct, frozen=True):
     """Prefix sums over the grid: weight, and weight / duration, of what ended before each mark.
 
     Both begin with 0, so that `ended[j]` is what ended before the mark j.

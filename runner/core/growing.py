@@ -3,7 +3,7 @@
 Pure. What a rate limit, the server or the disk holds back, more processes would not speed up.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 BUSY = 0.85
 """A process that uses so much of a core is held back by nothing else: Python runs on one."""
@@ -18,8 +18,7 @@ LOOKS = 2
 """So many looks in a row must agree: a start, or a checkpoint of the database, is busy too."""
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True):
     """What was used since the last look: cores by all our processes, cores idle, seconds left.
 
     `writing` is the part of this process's time that went into a file which takes one writer, 0
@@ -44,8 +43,7 @@ class Look:
         )
 
 
-@dataclass(slots=True)
-class Growing:
+class Growing(Struct):
     """Decides, look by look, when to start one more process; `most` is how many there may be."""
 
     most: int

@@ -4,7 +4,7 @@ Written back by compare-and-set on `version`: a race lost means read and learn a
 refusals, with the next lease for headers. An equal row is one that needs no write.
 """
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from runner.core.budget import (
     FEW,

@@ -6,9 +6,10 @@ leaves, in a fixed window when it ends, on a bucket when it is full again.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import isfinite
 from typing import Literal
+
+from msgspec import Struct
 
 from runner.core.waits import reset_of
 
@@ -19,8 +20,7 @@ ENOUGH = 4
 """Answers with a reset that tell the meanings apart."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """One dimension of the rate-limit headers; `reset` in seconds, None where absent."""
 
     limit: float
@@ -28,8 +28,7 @@ class Limits:
     reset: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Struct, frozen=True):
     """One answer's headers: `at` is the middle of the call."""
 
     at: float
@@ -37,8 +36,7 @@ class Seen:
     reset: float
 
 
-@dataclass(frozen=True, slots=True)
-class Meaning:
+class Meaning(Struct, frozen=True):
     """How the server counts: in a window (rolling or fixed) of so many seconds, or by a bucket."""
 
     window: float

@@ -5,16 +5,16 @@ it stood where; between two marks slots are even, so the count is interpolated.
 """
 
 from bisect import bisect_right
-from dataclasses import dataclass
 from itertools import pairwise
+
+from msgspec import Struct
 
 KEPT = 160
 USUAL_GAP = 1 / 6
 """Seconds between marks while no window is known: a sixtieth of ten."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(Struct, frozen=True):
     """At `at` so many permits had been used; `refused` of those from here to the next mark were."""
 
     at: float

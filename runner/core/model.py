@@ -5,11 +5,11 @@ came. What is made once a job is a Struct: making one costs a tenth of a frozen 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
 import msgspec
+from msgspec import Struct
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
@@ -53,8 +53,7 @@ class Reason(StrEnum):
     CANCELLED = "cancelled"
 
 
-@dataclass(frozen=True, slots=True)
-class Complaint:
+class Complaint(Struct, frozen=True):
     """One thing wrong with a manifest line: `field` is a path such as "tools[2].function.name"."""
 
     field: str
@@ -83,8 +82,7 @@ class JobSpec(msgspec.Struct, frozen=True):
     lane: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class BadLine:
+class BadLine(Struct, frozen=True):
     """A manifest line that cannot be queued, with its raw text cut at 1 MiB."""
 
     line: int
@@ -134,8 +132,7 @@ class Usage(msgspec.Struct, frozen=True):
     reasoning: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ApiError:
+class ApiError(Struct, frozen=True):
     """How an API spelt an error: lower-case code and type where it gave them, the text cut at 2 kB."""
 
     code: str = ""
@@ -144,8 +141,7 @@ class ApiError:
     param: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCall:
+class ToolCall(Struct, frozen=True):
     """One function call that a run waits for."""
 
     id: str
@@ -175,8 +171,7 @@ class Run(msgspec.Struct, frozen=True):
     poll_after_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Proofs:
+class Proofs(Struct, frozen=True):
     """What a server can prove (protocol.md section 3); declared by a dialect, corrected by `probe`.
 
     `keys` the key is honoured · `lists` a thread's runs can be listed · `tags` metadata comes back

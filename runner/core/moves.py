@@ -5,14 +5,14 @@ move that no longer fits is refused, never half done. A move is durable when its
 back with True; False means that the lease was lost. Numbers are rows of the protocol's table.
 """
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from runner.core.model import ApiError, Job, JobState, Usage
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(Struct, frozen=True):
     """What a job's row must still say: compared in every write (protocol.md 8, change 1)."""
 
     job_id: int
@@ -28,8 +28,7 @@ def held(job: Job) -> Held:
     return Held(job.id, job.batch_id, job.generation, job.attempt, job.state, job.token)
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(Struct, frozen=True):
     """What one attempt came to, for the insert-only table `attempt`.
 
     `why` is created, unsent, refused, hung_up, sender_dead, lease_over, adopted or noted.
@@ -44,23 +43,20 @@ class Evidence:
     lateness_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Threaded:
+class Threaded(Struct, frozen=True):
     """A thread was made for the job: recorded before anything is sent into it."""
 
     held: Held
     thread_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Intend:
+class Intend(Struct, frozen=True):
     """2, 11: attempt + 1, open, from queued or from a closed doubt; durable before the first byte."""
 
     held: Held
 
 
-@dataclass(frozen=True, slots=True)
-class Requeue:
+class Requeue(Struct, frozen=True):
     """5, 7: a proof that this attempt made nothing; back to queued, claimable after `delay_ms`.
 
     `counted`: one more of the refusals that `--max-attempts` counts (a 429 is none).
@@ -72,8 +68,7 @@ class Requeue:
     counted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Postpone:
+class Postpone(Struct, frozen=True):
     """A queued job that cannot go yet: claimable after `delay_ms`; `blocked_by` names a foreign run."""
 
     held: Held
@@ -81,8 +76,7 @@ class Postpone:
     blocked_by: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Doubt:
+class Doubt(Struct, frozen=True):
     """8: nothing of this attempt can leave us any more, and its outcome is unknown.
 
     `slow`: our own time-out, 504 or 524, after which the wait is at least the time-out.
@@ -96,8 +90,7 @@ class Doubt:
     blocked_by: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Created:
+class Created(Struct, frozen=True):
     """6, 10: the run's id is recorded; `adopted` where a look or a refusal named it."""
 
     held: Held
@@ -107,8 +100,7 @@ class Created:
     doubles: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Settle:
+class Settle(Struct, frozen=True):
     """14, 15, 17, 11: the job comes to rest, and the next job of its thread becomes claimable.
 
     `status` is the API's word verbatim, or a `Reason`. `run` is the run object as it came. `again`
@@ -135,16 +127,14 @@ class Settle:
     again_delay_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Acted:
+class Acted(Struct, frozen=True):
     """21: the outputs of a round, durable before they are sent (JSON object of call id to text)."""
 
     held: Held
     outputs: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(Struct, frozen=True):
     """16: a late answer of a worker whose token is old. Insert only, compares nothing."""
 
     job_id: int
@@ -153,8 +143,7 @@ class Note:
     evidence: Evidence
 
 
-@dataclass(frozen=True, slots=True)
-class GiveBack:
+class GiveBack(Struct, frozen=True):
     """A held job that nobody carries: its holder becomes nobody, its state stays."""
 
     held: Held

@@ -1,13 +1,13 @@
 """What the store hands out for one job when it is asked for results: the end, or how far it got."""
 
 import json
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from runner.core.model import JobState, Usage
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(Struct, frozen=True):
     """Why a job did not succeed: the API's spelling of it, or ours where it never answered.
 
     `http_status` and `request_id` are those of the answer that said so, None where there was none
@@ -21,8 +21,7 @@ class Cause:
     request_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """One job as the export shows it, at rest or not yet.
 
     `run`, each of `earlier_runs`, `messages`, `steps` and `deltas` are JSON that has parsed, byte

@@ -7,8 +7,9 @@ second ahead. Times are seconds on the database's clock, which every process sha
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import ceil
+
+from msgspec import Struct
 
 SAMPLE = 100
 """Fewer measured displacements than this say nothing about the 99.9th percentile."""
@@ -90,8 +91,7 @@ def jumped(offset: float, offset_before: float, round_trip: float) -> bool:
     return abs(offset - offset_before) > 0.05 + round_trip
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True):
     """What one cheap SELECT shows of a budget's row."""
 
     tat: float
@@ -102,8 +102,7 @@ class Look:
     step: float
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(Struct, frozen=True):
     """Run the lease statement with these: permits, and seconds from the database's now."""
 
     permits: int
@@ -112,15 +111,13 @@ class Lease:
     clamp: float
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(Struct, frozen=True):
     """Look again after so many seconds; nothing is written while refused."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Repair:
+class Repair(Struct, frozen=True):
     """The clock was set back under a closed gate: rewrite `closed_until`, then look again."""
 
     closed_until: float

@@ -1,14 +1,14 @@
 """Where a batch stands: one frozen snapshot, drawn as lines, as text or as JSON by whoever likes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from runner.core.batch import Count
 from runner.core.model import JobState
 
 
-@dataclass(frozen=True, slots=True)
-class BudgetUse:
+class BudgetUse(Struct, frozen=True):
     """One budget: limit and window in force (None: none known), where they come from, use.
 
     `used` is permits granted in the last window; `shut_s` how long the gate stays shut.
@@ -24,8 +24,7 @@ class BudgetUse:
     searching: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerSeen:
+class WorkerSeen(Struct, frozen=True):
     """A worker as its row says: silent for `silent_s` since its last heartbeat."""
 
     id: str
@@ -37,8 +36,7 @@ class WorkerSeen:
     started_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(Struct, frozen=True):
     """Jobs that ended badly for one cause: `code` is the error's code or the status."""
 
     status: str
@@ -47,8 +45,7 @@ class Cause:
     jobs: int
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Struct, frozen=True):
     """A batch's counts, causes, tokens and budgets. Times are unix ms, 0 = never."""
 
     batch: str

@@ -1,15 +1,15 @@
 """Which kind of limit a 429 is about: calls in a window, or runs at once (docs: budgets, 2.5)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 ENOUGH = 3
 LOOKED_AT = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Met:
+class Met(Struct, frozen=True):
     """What a create met, with so many runs in flight and so many own calls in the window."""
 
     admitted: bool

@@ -4,18 +4,17 @@ The waits come from tenacity's strategies, used as functions of the attempt's nu
 no clock. They are persisted as a not-before time, so that they survive a restart.
 """
 
-from dataclasses import dataclass
 from random import Random
 from typing import TypeAlias
 
+from msgspec import Struct
 from tenacity import RetryCallState, wait_exponential
 
 from runner.core.faults import Cause, Fault
 from runner.core.model import Reason
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(Struct, frozen=True):
     """`max_attempts`: tries to create that count, 1 = never again. Waits in seconds."""
 
     max_attempts: int = 8
@@ -23,37 +22,32 @@ class RetryPolicy:
     longest_s: float = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Again:
+class Again(Struct, frozen=True):
     """Send again after `delay_s`; `counted` towards --max-attempts."""
 
     delay_s: float
     counted: bool
 
 
-@dataclass(frozen=True, slots=True)
-class GiveUp:
+class GiveUp(Struct, frozen=True):
     """End the job as failed, with this reason."""
 
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True):
     """The create's outcome is unknown: look before anything else."""
 
     slow: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Blocked:
+class Blocked(Struct, frozen=True):
     """A run is active on the thread: look at it; `run_id` "" where it was not named."""
 
     run_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Shut:
+class Shut(Struct, frozen=True):
     """A limit: close the gate for everybody, no attempt is charged. `wait_s` None: not told.
 
     `concurrency` is about runs at once, `tokens` about the tokens budget: neither teaches a rate.
@@ -64,8 +58,7 @@ class Shut:
     tokens: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Halt:
+class Halt(Struct, frozen=True):
     """Everybody's trouble: nothing more is sent, the job goes back to where it was."""
 
 

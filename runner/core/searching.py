@@ -4,7 +4,7 @@ No create is refused; a run costs whole tokens before it fails. So the rate clim
 below the last one that failed.
 """
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from runner.core.budget import USUAL_WINDOW, Budget, RunFailed, Source, closed, paced
 from runner.core.marks import refused_since, used_at

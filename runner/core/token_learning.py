@@ -5,7 +5,7 @@ limit that the user gave is not overruled. Tokens that others use show as refusa
 left in the headers moves with every answer of ours that is still under way.
 """
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from runner.core.budget import Budget, Source
 from runner.core.learning import KEPT_ANSWERS, MINUTE, OPENING_CALLS

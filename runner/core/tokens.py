@@ -5,7 +5,8 @@ limit is left. Jobs are served first in, first out: where small ones may pass, a
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 RECENT = 200
 UNCAPPED_COMPLETION = 1000
@@ -16,8 +17,7 @@ BIG = 0.1
 """A job above this part of the window needs quiet before it as well."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
+class Reservation(Struct, frozen=True):
     """Where a job stands on a tokens row: its slot, and the first free slot behind it."""
 
     slot: float

@@ -1,13 +1,13 @@
 """What the progress line shows: counts, pace, what limits, and the time left that follows."""
 
 from collections import deque
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from runner.core.progress import Progress
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(Struct, frozen=True):
     """One moment of the work. Rates are jobs at rest a second; `left_s` None: not known yet."""
 
     progress: Progress
@@ -19,8 +19,7 @@ class View:
     elapsed_s: float
 
 
-@dataclass(slots=True)
-class Pulse:
+class Pulse(Struct):
     """The pace over the last minute, from (time, jobs at rest) marks. Seconds on a steady clock."""
 
     span_s: float = 60.0

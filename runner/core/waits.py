@@ -7,10 +7,11 @@ and the texts "Please try again in 6m0s" and "Try again in 60 seconds" of 429s a
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from math import isfinite
+
+from msgspec import Struct
 
 ABSURD_S = 48 * 3600.0
 LONG_S = 120.0
@@ -29,8 +30,7 @@ _SAID = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Closure:
+class Closure(Struct, frozen=True):
     """What a wait means: the seconds to close for, and how loudly to say so.
 
     `absurd` (above 48 h): close for an hour and let one probe see. `long` (above 120 s): say it at

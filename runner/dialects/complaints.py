@@ -7,19 +7,17 @@ wrong, and the nearest known name.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from math import isfinite
 
-from msgspec import inspect
+from msgspec import Struct, inspect
 
 from runner.core.errors import quoted
 from runner.core.model import Complaint, Json
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """One fault; `unknown` where a server that grew a field or a word would not mind it."""
 
     path: str

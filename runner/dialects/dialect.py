@@ -1,8 +1,9 @@
 """The interface that every dialect keeps, also one from a third party's entry point."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from runner.core.call import Call, Flow, Reply
 from runner.core.model import Accepted, ApiError, Complaint, Job, Json, Kind, Proofs, RawFields, Run
@@ -15,15 +16,13 @@ class UnreadableError(Exception):
     """
 
 
-@dataclass(frozen=True, slots=True)
-class Tag:
+class Tag(Struct, frozen=True):
     """Where our key goes in a run's metadata; `name` is a setting. None of it: `Tag("")`."""
 
     name: str = "runner_key"
 
 
-@dataclass(frozen=True, slots=True)
-class StreamNews:
+class StreamNews(Struct, frozen=True):
     """What one server-sent event tells: a run's newest object, the end, an error, or text."""
 
     run: Run | None = None

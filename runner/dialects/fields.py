@@ -8,7 +8,6 @@ Foundry's: Azure/azure-rest-api-specs, data-plane AI agents v1; v1's: seed 000 a
 repository as of 2023-11-28.
 """
 
-from dataclasses import dataclass
 from typing import Annotated, Literal, TypeAlias
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
@@ -483,8 +482,7 @@ class FoundryBatch(BatchEnvelope, kw_only=True, gc=False):
     body: FoundryCreateRun
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(Struct, frozen=True):
     """The declarations of one dialect: its native line, its Batch line, its bare body."""
 
     native: type[NativeV1 | Native | FoundryNative]

@@ -7,11 +7,11 @@ walked, so that its writer hears of everything at once.
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import NoReturn
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
+from msgspec import Struct
 
 from runner.core.model import Accepted, Complaint, Json, RawFields
 from runner.dialects.complaints import Found, faults, visible
@@ -37,8 +37,7 @@ PLAIN_LENGTH = 64
 _IN_BODY = "body.thread_id"
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """Where a Batch line's url leads."""
 
     thread_id: str

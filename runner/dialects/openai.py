@@ -1,12 +1,13 @@
 """The Assistants shape of OpenAI's v2, which compatible servers, v1, Azure and Foundry share."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from types import MappingProxyType
 from urllib.parse import quote
 
 import msgspec
+from msgspec.structs import replace
 
 from runner.core.call import Call, Flow, Reply
 from runner.core.model import Accepted, ApiError, Complaint, Job, Kind, Proofs, RawFields, Run

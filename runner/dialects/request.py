@@ -8,13 +8,14 @@ line is opened.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 from typing import NoReturn
 from urllib.parse import unquote
 
 import msgspec
+from msgspec.structs import replace
 
 from runner.core.call import Call, Flow, Reply
 from runner.core.errors import UsageError, quoted

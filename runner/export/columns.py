@@ -16,13 +16,13 @@ not grow with the batch; row groups of about 64 MB.
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from types import ModuleType
 from typing import BinaryIO, TypeAlias
 
 import msgspec
+from msgspec import Struct
 
 from runner.core.errors import UsageError
 from runner.core.model import Usage
@@ -50,8 +50,7 @@ class _RunFields(msgspec.Struct, gc=False):
     metadata: msgspec.Raw = msgspec.Raw()
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
+class _Seen(Struct, frozen=True):
     """An outcome, and what its columns share; absent parts are empty ones."""
 
     outcome: Outcome
@@ -60,8 +59,7 @@ class _Seen:
     usage: Usage | None
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(Struct, frozen=True):
     """A column: its name, its type, what it holds, and how it is read from an outcome."""
 
     name: str
@@ -236,8 +234,7 @@ def load_duckdb() -> ModuleType:
     return duckdb
 
 
-@dataclass(frozen=True, slots=True)
-class _Stage:
+class _Stage(Struct, frozen=True):
     """How many rows were staged, how many bytes, and how many bytes the longest has."""
 
     rows: int

@@ -4,12 +4,12 @@ Re-encoding would lose digits, key order and `1.0` against `1` (performance.md B
 times as much as splicing.
 """
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
+from msgspec.structs import replace
 
 from runner.core.outcome import Cause, Outcome
 

@@ -2,8 +2,9 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Protocol, TypeVar
+
+from msgspec import Struct
 
 from runner.core.call import Answer, Call, Flow, Reply, Silence
 
@@ -13,8 +14,7 @@ Guard = Callable[[], bool]
 """Asked without I/O just before the headers and again before the body leave: may this be sent?"""
 
 
-@dataclass(frozen=True, slots=True)
-class StreamEvent:
+class StreamEvent(Struct, frozen=True):
     """One server-sent event: its name ("message" where none was given) and its data."""
 
     name: str
@@ -60,8 +60,7 @@ class Sender(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Struct, frozen=True):
     """A flow that was ended by an answer that is no success; `unreadable` for a useless 2xx."""
 
     call: Call

@@ -5,8 +5,9 @@ in pieces. Lines end at a newline byte and nowhere else (U+2028 and U+0085 stand
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import BinaryIO, TypeAlias
+
+from msgspec import Struct
 
 from runner.core.model import Accepted, BadLine, Complaint, JobSpec, RawFields
 from runner.manifest.line import parse
@@ -25,8 +26,7 @@ Check: TypeAlias = Callable[[bytes, RawFields], Accepted | list[Complaint]]
 """A dialect's opinion of a line that is strict JSON: see `Dialect.check`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Remark:
+class Remark(Struct, frozen=True):
     """A warning about a good line; it comes just before the line's `JobSpec`."""
 
     line: int

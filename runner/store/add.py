@@ -6,10 +6,10 @@ and a custom_id that is missing is derived from the line's content and its occur
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Protocol, TypeVar
 
+from msgspec.structs import replace
 from sqlalchemy import Connection, text
 
 from runner.core.batch import Added, Batch, Queued

@@ -2,9 +2,9 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from msgspec import Struct
 from sqlalchemy import Connection, Row, TextClause, bindparam, text
 
 from runner.core.keys import idempotency_key
@@ -18,8 +18,7 @@ from runner.store.tally import Deltas, change, moved
 CHUNK = 5000
 
 
-@dataclass(frozen=True, slots=True)
-class RunSeen:
+class RunSeen(Struct, frozen=True):
     """A run that a generation ended with, or has now (`status` "" while it is followed)."""
 
     generation: int
@@ -27,8 +26,7 @@ class RunSeen:
     status: str
 
 
-@dataclass(frozen=True, slots=True)
-class ThreadJob:
+class ThreadJob(Struct, frozen=True):
     """A job as an audit compares it.
 
     `keys` are the idempotency keys of generations 1, 2, …; `doubles` further runs that were told;
@@ -55,8 +53,7 @@ class ThreadJob:
     possible_double: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ThreadSeen:
+class ThreadSeen(Struct, frozen=True):
     """A thread and the jobs of the batch on it; None: a job that has no thread, alone."""
 
     thread_id: str | None

@@ -3,8 +3,8 @@
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import asdict
 
+from msgspec.structs import asdict
 from sqlalchemy import Connection, select, text, update
 
 from runner.core.batch import Batch

@@ -5,9 +5,9 @@ database's clock. Permits are counted in `seq`, which never has a gap.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from msgspec import Struct
 from sqlalchemy import (
     Connection,
     Float,
@@ -26,8 +26,7 @@ from runner.store.columns import BUDGET
 Changed: TypeAlias = float | int | str | None
 
 
-@dataclass(frozen=True, slots=True)
-class BudgetRow:
+class BudgetRow(Struct, frozen=True):
     """A budget as its row says, and `db_now`: the database's clock at the look."""
 
     id: int
@@ -53,8 +52,7 @@ class BudgetRow:
     db_now: float
 
 
-@dataclass(frozen=True, slots=True)
-class Leased:
+class Leased(Struct, frozen=True):
     """Permits granted: slot k stands at `first` + k `step`, its number is `first_seq` + k.
 
     `leased_at` is the database's clock at the lease, against which the slots are to be read.
@@ -66,8 +64,7 @@ class Leased:
     first_seq: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ahead:
+class Ahead(Struct, frozen=True):
     """How far: seconds from now before which no slot may stand (`hold`), the furthest that `tat`
     may be after it (`horizon`), and from where on it must be a clock set back (`clamp`).
     """  # noqa: D205 - the fields are the sentence
@@ -77,15 +74,14 @@ class Ahead:
     clamp: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Statements:
+class _Statements(Struct, frozen=True):
     lease: TextClause
     close: TextClause
     look: Select[*tuple[object, ...]]
     every: Select[*tuple[object, ...]]
 
 
-_COLUMNS = [BUDGET.c[name] for name in BudgetRow.__dataclass_fields__ if name != "db_now"]
+_COLUMNS = [BUDGET.c[name] for name in BudgetRow.__struct_fields__ if name != "db_now"]
 
 
 def _statements(now: str, max2: str) -> _Statements:

@@ -6,8 +6,8 @@ API and followed to its end (protocol.md section 2, rows 17 to 19).
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from msgspec import Struct
 from sqlalchemy import Connection, Row, bindparam, text
 
 from runner.core.model import JobState, Reason
@@ -43,8 +43,7 @@ _ASK = text("UPDATE job SET cancel_asked = 1 WHERE id IN :ids").bindparams(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Cancelled:
+class Cancelled(Struct, frozen=True):
     """How many jobs ended at once, and of how many the end was asked; sums with `+`.
 
     `unknown` are names that no job of the batch has.

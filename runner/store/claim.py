@@ -6,8 +6,8 @@ the index fits (performance.md section C, trap 2).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from msgspec import Struct
 from sqlalchemy import Connection, bindparam, text
 
 from runner.core.errors import LeaseLost
@@ -19,8 +19,7 @@ WAKE = 1000
 """Most due jobs that one claim wakes: a claim stays short when many are due at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Want:
+class Want(Struct, frozen=True):
     """How many jobs a worker could carry of a batch; `lane` None takes of any lane."""
 
     batch_id: int
@@ -28,8 +27,7 @@ class Want:
     limit: int
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
+class Left(Struct, frozen=True):
     """Jobs not at rest, by state; `held_by_others` of them have a holder that is not the asker."""
 
     queued: int = 0

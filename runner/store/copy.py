@@ -7,10 +7,10 @@ the copy does not know (protocol.md section 7, 5).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TypeAlias
 
+from msgspec import Struct
 from sqlalchemy import Connection, Select, Table, bindparam, func, insert, select, text
 
 from runner.core.errors import UsageError
@@ -77,8 +77,7 @@ _JOBS_AFTER = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Copied:
+class Copied(Struct, frozen=True):
     """What was copied: batches and jobs in all, and how many of these jobs were there before."""
 
     batches: int = 0
@@ -86,8 +85,7 @@ class Copied:
     known: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Chunk:
+class _Chunk(Struct, frozen=True):
     """Jobs as they stand in the source, and what stands beside them."""
 
     jobs: Sequence[Line]
@@ -132,8 +130,7 @@ def copy_database(
     return Copied(len(names), done, known)
 
 
-@dataclass(frozen=True, slots=True)
-class _Begun:
+class _Begun(Struct, frozen=True):
     """A batch on both sides; `sources`: the target's numbers by the source's; how far it is."""
 
     name: str

@@ -1,7 +1,6 @@
 """One job with all that is known of it, for `show`."""
 
-from dataclasses import dataclass
-
+from msgspec import Struct
 from sqlalchemy import Connection, Row, text
 
 from runner.core.keys import idempotency_key
@@ -10,8 +9,7 @@ from runner.store.columns import STATES
 from runner.store.outcomes import error_of, usage_of
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptSeen:
+class AttemptSeen(Struct, frozen=True):
     """One line of evidence: `why` and the rest as in `core.moves.Evidence`; unix ms, 0 = never."""
 
     generation: int
@@ -28,8 +26,7 @@ class AttemptSeen:
     lateness_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class OutcomeSeen:
+class OutcomeSeen(Struct, frozen=True):
     """How a generation ended; the bytes are JSON as the API sent it."""
 
     generation: int
@@ -48,8 +45,7 @@ class OutcomeSeen:
     ended_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class JobSeen:
+class JobSeen(Struct, frozen=True):
     """A job's row, its request, its evidence and its ends; wall times are unix ms, 0 = never.
 
     `waits_ms` is how long it is not to be claimed yet; `blocked`: another job of its thread has
@@ -85,8 +81,7 @@ class JobSeen:
     outcomes: tuple[OutcomeSeen, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """A job of that name, and its batch."""
 
     batch: str

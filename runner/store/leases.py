@@ -6,9 +6,9 @@ heartbeat that finds it set says so.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import Struct
 from sqlalchemy import Connection, bindparam, text
 
 from runner.core.model import JobState
@@ -22,16 +22,14 @@ FORGET_MS = 86_400_000
 """After a day a taken worker's row says nothing more that its absence would not say."""
 
 
-@dataclass(frozen=True, slots=True)
-class Enlisted:
+class Enlisted(Struct, frozen=True):
     """A new incarnation of a worker: its id, and when it was last surely alive (store's clock)."""
 
     id: str
     beat_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class StoppedWorker:
+class StoppedWorker(Struct, frozen=True):
     """A worker that holds its lock and has not beaten for a lease: stopped, not dead.
 
     `doubts` is how many submitting jobs were taken from it, whose requests it may still send.
@@ -43,8 +41,7 @@ class StoppedWorker:
     doubts: int
 
 
-@dataclass(frozen=True, slots=True)
-class TakenOver:
+class TakenOver(Struct, frozen=True):
     """What a look at the other workers came to; all zero when nobody is dead.
 
     `proven` and `presumed` count workers; the others count their jobs by state.
@@ -68,8 +65,7 @@ class TakenOver:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Myself:
+class Myself(Struct, frozen=True):
     """Who asks: the machine's name and its boot, the process, and the release."""
 
     host: str
@@ -78,8 +74,7 @@ class Myself:
     version: str
 
 
-@dataclass(frozen=True, slots=True)
-class Other:
+class Other(Struct, frozen=True):
     """A worker that another looks at."""
 
     id: str

@@ -5,10 +5,10 @@ Two ways: all lines are new (most chunks of a large queue), or each is looked up
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 from zlib import crc32
 
+from msgspec import Struct
 from sqlalchemy import Connection, bindparam, text
 
 from runner.core.batch import Added, Batch, Conflict
@@ -75,16 +75,14 @@ class Line(NamedTuple):
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(Struct, frozen=True):
     """What a chunk came to, and which jobs its lines are."""
 
     added: Added
     seen: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """Which manifest of which batch lines come from, and when (unix milliseconds)."""
 
     batch: Batch
@@ -92,8 +90,7 @@ class Source:
     now_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(Struct, frozen=True):
     """A job that a line's name finds."""
 
     id: int

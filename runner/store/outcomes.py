@@ -7,9 +7,9 @@ and a reader never holds the journal back for long.
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from msgspec import Struct
 from sqlalchemy import Connection, Executable, Row, TextClause, bindparam, text
 
 from runner.core.keys import idempotency_key
@@ -72,8 +72,7 @@ _SETTLED = text(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
+class _Line(Struct, frozen=True):
     """Where a row stands in the manifests' order."""
 
     source_id: int = -1
@@ -141,8 +140,7 @@ def outcomes(
         most = min(CHUNK, max(LEAST, most * CHUNK_BYTES // max(found.weight, 1)))
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """A chunk of outcomes: the place of the last, and how many bytes they hold."""
 
     outcomes: Sequence[Outcome]

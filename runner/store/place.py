@@ -1,8 +1,8 @@
 """Where a database is: its URL read, and a place refused where SQLite would lose data."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import Struct
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -14,8 +14,7 @@ _SHARED = frozenset(
 _FORMS = "give a path, sqlite:///PATH or postgresql://USER@HOST/NAME"
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """A database's place: `label` is for people and holds no secret.
 
     `path` is None for PostgreSQL and for a database in memory.

@@ -9,8 +9,9 @@ compare-and-set (performance.md section C).
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
+from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -53,8 +54,7 @@ from runner.store.turns import pass_on
 QUEUED, SUBMITTING, RUNNING = JobState.QUEUED, JobState.SUBMITTING, JobState.RUNNING
 
 
-@dataclass(frozen=True, slots=True)
-class Now:
+class Now(Struct, frozen=True):
     """The two clocks as a group is written: the store's for waits, the wall's for people."""
 
     clock_ms: int

@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from msgspec import Struct
 from sqlalchemy import Connection, Row, bindparam, text
 
 from runner.core.model import ApiError, JobState, Reason
@@ -40,8 +40,7 @@ _AGAIN = text(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """Which jobs to retry: in one of `states`, and where the others are given, of one of each.
 
     `codes` are error codes or types as the API spelt them. `named`: the jobs were named one by
@@ -69,8 +68,7 @@ class Wanted:
         return not self.codes or bool(self.codes & spelt)
 
 
-@dataclass(frozen=True, slots=True)
-class Retried:
+class Retried(Struct, frozen=True):
     """How many jobs were put back, how many in doubt were left; sums with `+`.
 
     `unknown` are names that no job of the batch has.

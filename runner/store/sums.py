@@ -6,8 +6,8 @@ these rows, and in one order they cannot deadlock.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
+from msgspec import Struct
 from sqlalchemy import Connection, bindparam, text
 
 from runner.core.model import ApiError, JobState, Usage
@@ -58,8 +58,7 @@ CauseKey = tuple[int, str, str]
 """Batch id, status, and the error's code (its type or the status where it has none)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Undone:
+class Undone(Struct, frozen=True):
     """An end that is no longer its job's newest: `failed` whether it counted as a cause."""
 
     status: str

@@ -8,11 +8,11 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from random import Random
 from typing import Generic, TypeVar
 
+from msgspec import Struct
 from sqlalchemy import Connection, Transaction, text
 from sqlalchemy.exc import DBAPIError
 
@@ -41,21 +41,18 @@ _MY_TRANSACTION = text(
 _ITS_END = text("SELECT pg_xact_status(CAST(CAST(:number AS text) AS xid8))")
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
+class _Asked(Struct, frozen=True):
     run: Callable[[], None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Stop:
+class _Stop(Struct, frozen=True):
     pass
 
 
 _Entry = tuple[Move, Done] | _Asked | _Stop
 
 
-@dataclass(slots=True)
-class _Answer(Generic[T]):
+class _Answer(Struct, Generic[T]):
     """Where a verb's result waits for the thread that called."""
 
     ready: threading.Event

@@ -1,11 +1,11 @@
 """Asking the server for the runs of every thread of a batch, and comparing: `runner audit`."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 
 import anyio
 from anyio import to_thread
+from msgspec import Struct
 
 from runner.core.audit import (
     Audited,
@@ -29,8 +29,7 @@ CHUNK = 500
 TRIES = 5
 
 
-@dataclass(frozen=True, slots=True)
-class AuditPolicy:
+class AuditPolicy(Struct, frozen=True):
     """What an audit may change: nothing, unless asked. Seconds."""
 
     adopt: bool = False

@@ -5,9 +5,10 @@ wait or rest; it ends by putting the job back on the agenda, among the ready, or
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from random import Random
 from typing import TypeVar
+
+from msgspec import Struct
 
 from runner.core.breaker import Trip
 from runner.core.call import Answer, Flow, Reply, Silence
@@ -27,8 +28,7 @@ from runner.work.policy import WorkPolicy
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
-class Bench:
+class Bench(Struct):
     """The place of work of one incarnation. `now` is the event loop's clock, `wall_s` unix time."""
 
     durable: Durable

@@ -2,8 +2,9 @@
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+
+from msgspec import Struct, field
 
 from runner.core.batch import Batch
 from runner.core.breaker import Breaker
@@ -19,8 +20,7 @@ from runner.work.pace import Pace
 from runner.work.token_gate import TokenGate
 
 
-@dataclass(slots=True)
-class Assignment:
+class Assignment(Struct):
     """A batch as this process works it.
 
     `account` is whose limits it uses, `proofs` are what holds here: the dialect's or a probe's.
@@ -83,8 +83,7 @@ class Assignment:
         return self.wait_s > before
 
 
-@dataclass(slots=True)
-class Carried:
+class Carried(Struct):
     """A leased job under way: the row as claimed, and what has changed since.
 
     Steady times are seconds on the event loop's clock, `closed_ms` is on the store's.

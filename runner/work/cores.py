@@ -4,8 +4,9 @@ import os
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 STAT = Path("/proc/stat")
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
@@ -22,8 +23,7 @@ def cores() -> int:
     return count
 
 
-@dataclass(frozen=True, slots=True)
-class Used:
+class Used(Struct, frozen=True):
     """Of some seconds: what this process used, and cores busy (with its children) and idle."""
 
     took_s: float
@@ -32,8 +32,7 @@ class Used:
     idle_cores: float
 
 
-@dataclass(slots=True)
-class Spent:
+class Spent(Struct):
     """Seconds of a core since the last look: by this process and its children, and by nobody."""
 
     _at: float = field(default_factory=time.monotonic)

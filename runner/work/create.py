@@ -1,7 +1,5 @@
 """From queued to a recorded run, or to a rest, a refusal or a doubt: rows 2 to 8 of the protocol."""
 
-from dataclasses import replace as replace_fault
-
 from msgspec.structs import replace
 
 from runner.core.call import Answer, Reply
@@ -174,7 +172,7 @@ async def refused(bench: Bench, carried: Carried, slot: Slot, fault: Fault, answ
             headers = answer.headers if isinstance(answer, Reply) else {}
             if not concurrency and assignment.meet(slot, carried.abreast, admitted=False):
                 concurrency = True
-                bench.overloaded(assignment, replace_fault(fault, cause=Cause.CONCURRENCY))
+                bench.overloaded(assignment, replace(fault, cause=Cause.CONCURRENCY))
             assignment.creates.refused(slot, wait_s, headers, concurrency=concurrency)
             requeue(bench, carried, fault, delay_s=0.0, counted=False)
         case Again(delay_s, counted):

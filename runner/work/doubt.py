@@ -4,7 +4,7 @@ Not found proves nothing yet: only a whole look that *began* after the quiet tim
 send is safe. A waiting job holds no place in flight.
 """
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from runner.core.call import Reply
 from runner.core.faults import Cause, Fault

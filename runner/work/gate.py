@@ -10,10 +10,11 @@ goes back into the row by compare-and-set (`core.pacing`, `core.learning`).
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from random import Random
 
 from aiolimiter import AsyncLimiter
+from msgspec import Struct
+from msgspec.structs import replace
 
 from runner.core.budget import (
     Answered,
@@ -57,8 +58,7 @@ WINDOW_DIFFERS = 1.06
 """Of two windows that are the same but for rounding."""
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(Struct, frozen=True):
     """One permit: its instant on the event loop's clock and on the database's, and its number."""
 
     at_s: float

@@ -1,10 +1,11 @@
 """Further worker processes, started one by one while they help (`core/growing.py`)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 
 import anyio
 from anyio import to_thread
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from runner.core.growing import Growing, Look, rest_s
 from runner.store.store import Store
@@ -16,8 +17,7 @@ LOOK_S = 0.6
 """So many seconds stand between two looks whether one more process would help."""
 
 
-@dataclass(slots=True)
-class Growth:
+class Growth(Struct):
     """The processes beside `worker`; `fleet` keeps them, and is the worker itself where it is one.
 
     `feeding` tells whether jobs are still being queued; `warn` takes the line that says why one

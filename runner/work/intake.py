@@ -3,9 +3,9 @@
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import msgspec
+from msgspec import Struct
 
 from runner.core.batch import Added, Batch, Conflict, Queued
 from runner.core.model import BadLine, JobSpec
@@ -19,8 +19,7 @@ CHUNK = 500
 """Jobs that are queued in one transaction."""
 
 
-@dataclass(frozen=True, slots=True)
-class BadJob:
+class BadJob(Struct, frozen=True):
     """A job that was not queued, and why.
 
     `index` counts from 0 in the iterable; in a file it is the line less one. `job` is what was

@@ -9,13 +9,13 @@ leave the timer is wound to it, and it is stopped only when all connections have
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from runner.work.dead_man import DeadMan
 
 
-@dataclass(slots=True)
-class Lease:
+class Lease(Struct):
     """One incarnation's right to send. `boottime` returns seconds and counts suspend."""
 
     worker: str

@@ -2,7 +2,9 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from runner.core.budget import Budget, Source, memory_from_json, memory_to_json
 from runner.core.pacing import Lease
@@ -10,8 +12,7 @@ from runner.store.budgets import BudgetRow
 from runner.store.store import Store
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Struct, frozen=True):
     """A look at the row: what is learned, the first free slot, and the database's clock."""
 
     budget: Budget
@@ -20,8 +21,7 @@ class Seen:
     db_now: float
 
 
-@dataclass(frozen=True, slots=True)
-class Leased:
+class Leased(Struct, frozen=True):
     """Permits leased: the first slot, the spacing, when, and the number granted before them."""
 
     first: float

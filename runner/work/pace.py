@@ -1,14 +1,14 @@
 """When the runs of one lane are asked for: what `core.following` learned of those that ended."""
 
 from collections import deque
-from dataclasses import dataclass, field
 from random import Random
+
+from msgspec import Struct, field
 
 from runner.core.following import KEPT, SHORTEST_LOOK, Learned
 
 
-@dataclass(slots=True)
-class Pace:
+class Pace(Struct):
     """What one lane's runs have shown. Seconds of age; `polls` is how many a run may cost."""
 
     polls: float

@@ -1,9 +1,10 @@
 """The settings that work goes by: small, frozen, made from `Settings` in app."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
+
+from msgspec import Struct, field
 
 from runner.core.retry import RetryPolicy
 
@@ -26,8 +27,7 @@ class OnAction(StrEnum):
 ToolFunction: TypeAlias = Callable[..., object]
 
 
-@dataclass(frozen=True, slots=True)
-class WorkPolicy:
+class WorkPolicy(Struct, frozen=True):
     """How a pool works. Seconds throughout; `concurrency` is the ceiling of runs in flight.
 
     `stale_wait_s` is Z of protocol.md 4: added where a sender is only presumed dead. `lease_s` and

@@ -9,13 +9,13 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from random import Random
 
 import anyio
 from anyio.abc import TaskGroup
+from msgspec import Struct
 
 from runner.core.batch import Batch
 from runner.core.breaker import Trip
@@ -51,8 +51,7 @@ ALL_QUIET_S = 5.0
 """So seldom is looked where nothing is left to do and what comes will be told."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(Struct, frozen=True):
     """How the pool ended: `stopped` says why it stopped before the end, "" when all is at rest."""
 
     stopped: str = ""

@@ -1,10 +1,11 @@
 """Asking a server what it can prove, by one or two throw-away runs: `runner probe`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 import anyio
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from runner.core.call import Answer, Flow, Reply
 from runner.core.errors import UsageError
@@ -18,8 +19,7 @@ REFUSALS = 3
 _GOING = (Kind.ACTIVE, Kind.WAITS)
 
 
-@dataclass(frozen=True, slots=True)
-class Probed:
+class Probed(Struct, frozen=True):
     """What a server showed. `lag_s`: until the list showed the new run; None: it never did.
 
     `limit_headers` are the names of rate-limit headers that came; `runs` what the probe left
@@ -154,9 +154,7 @@ async def _until_listed(
 
 
 def _with_thread(job: Job, thread_id: str) -> Job:
-    from msgspec.structs import replace as changed  # noqa: PLC0415 - the name is dataclasses' here
-
-    return changed(job, thread_id=thread_id, own_thread=True)
+    return replace(job, thread_id=thread_id, own_thread=True)
 
 
 def _refused(dialect: Dialect, got: object, what: str) -> UsageError:

@@ -16,12 +16,12 @@ import signal
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from subprocess import PIPE
 from threading import Thread
 
 import anyio
 from anyio.abc import Process, TaskGroup
+from msgspec import Struct, field
 
 from runner.core.breaker import Trip
 from runner.work.pool import Ending
@@ -35,8 +35,7 @@ KILLED = -9
 """SIGKILL's number, which Windows has no name for."""
 
 
-@dataclass(slots=True)
-class Fleet:
+class Fleet(Struct):
     """`count` children of one command line. `at_rest` asks the store whether all is done."""
 
     command: Sequence[str]

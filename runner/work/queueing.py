@@ -7,8 +7,10 @@ new. Bad lines are told, counted and written down to be mended; they stop nothin
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
 from typing import BinaryIO
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from runner.core.batch import Added, Batch, Conflict, Queued
 from runner.core.errors import RunnerError
@@ -25,8 +27,7 @@ from runner.work.reading import Recipe, chunks, chunks_apart, entries, is_large
 TOLD_CONFLICTS = 20
 
 
-@dataclass(frozen=True, slots=True)
-class QueuePolicy:
+class QueuePolicy(Struct, frozen=True):
     """How manifests are queued.
 
     `longest` is a line's greatest length in bytes. `elsewhere` tells by its custom_id whether a job
@@ -39,8 +40,7 @@ class QueuePolicy:
     elsewhere: Callable[[str], bool] | None = None
 
 
-@dataclass(slots=True)
-class Telling:
+class Telling(Struct):
     """Where queueing says what it meets. `queued` is told of lines read so far, a chunk at a time.
 
     `conflict` gets each conflict where a line of text is not wanted.
@@ -58,8 +58,7 @@ class Interrupted(RunnerError):
     exit_code = 3
 
 
-@dataclass(slots=True)
-class Rejects:
+class Rejects(Struct):
     """Bad lines on their way to `<out>.rejected.jsonl`: written aside, kept only if there are any.
 
     `tell` gets each, with its manifest, instead of a line of text.

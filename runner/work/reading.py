@@ -13,9 +13,11 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from runner.core.errors import RunnerError, UsageError
 from runner.core.model import BadLine, JobSpec
@@ -32,8 +34,7 @@ Entry: TypeAlias = JobSpec | BadLine | Remark
 _Told: TypeAlias = tuple[str, str, str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
+class Recipe(Struct, frozen=True):
     """What checks a line: a dialect by name and options, and whether it is lenient."""
 
     dialect: str

@@ -6,8 +6,9 @@ mixed among runs of 2 s held them all up (budgets.md 5).
 """
 
 from collections import Counter, deque
-from dataclasses import dataclass, field
 from typing import TypeAlias
+
+from msgspec import Struct, field
 
 from runner.work.carried import Carried
 
@@ -19,8 +20,7 @@ def lane_of(carried: Carried) -> LaneKey:
     return carried.job.batch_id, carried.job.lane
 
 
-@dataclass(slots=True)
-class Ready:
+class Ready(Struct):
     """The waiting jobs. `weights` are the batches' (--priority)."""
 
     weights: dict[int, int]

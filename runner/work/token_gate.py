@@ -7,10 +7,10 @@ header or a refusal that names one.
 import asyncio
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import replace
 from random import Random
 
 import msgspec
+from msgspec.structs import replace
 
 from runner.core.budget import Budget, Source
 from runner.core.limits import limits_of, token_limit_said

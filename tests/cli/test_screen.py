@@ -1,11 +1,11 @@
 """Screens, by literal."""
 
 import json
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from runner.carrying import Carried
 from runner.cli.screen import (

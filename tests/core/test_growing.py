@@ -1,9 +1,8 @@
 """One more process is started where processor time holds the work back, and only there."""
 
-from dataclasses import replace
-
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from runner.core.growing import LOOKS, WORTH_S, Growing, Look, rest_s
 

@@ -1,10 +1,9 @@
 """Learning a limit: what each event does to the row."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from runner.core.budget import (
     FREE,

@@ -1,9 +1,9 @@
 """Outcomes for the export's tests: plain ones, and any that hypothesis can think of."""
 
 import json
-from dataclasses import replace
 
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from runner.core.model import JobState, Reason, Usage
 from runner.core.outcome import Cause, Outcome

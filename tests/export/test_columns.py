@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 import tempfile
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from export.samples import CANCELLED, COMPLETED, ENDS, FAILED, QUEUED, REJECTED, formulas, outcomes
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from runner.core.model import JobState, Usage
 from runner.core.outcome import Outcome

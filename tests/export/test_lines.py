@@ -1,10 +1,10 @@
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from export.samples import CANCELLED, COMPLETED, ENDS, EXHAUSTED, FAILED, IN_DOUBT, QUEUED, REJECTED
+from msgspec.structs import replace
 
 from runner.core.model import JobState
 from runner.core.outcome import Outcome

@@ -1,10 +1,10 @@
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from export.samples import COMPLETED, ENDS, QUEUED, outcomes
 from hypothesis import given, settings
+from msgspec.structs import replace
 
 from runner.core.errors import UsageError
 from runner.core.model import JobState

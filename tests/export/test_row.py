@@ -1,11 +1,11 @@
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from export.samples import COMPLETED, QUEUED, REJECTED, outcomes
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from runner.core.model import Usage
 from runner.core.outcome import Outcome

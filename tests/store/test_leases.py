@@ -22,7 +22,7 @@ from runner.store.store import Store
 # Holds four jobs: queued, an open intent, a closed doubt, running; then does as it is told.
 CHILD = """
 import sys
-from dataclasses import replace
+from msgspec.structs import replace
 from store_book import write
 from runner.core.model import JobState
 from runner.core.moves import Created, Doubt, Evidence, Intend, held

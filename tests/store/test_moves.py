@@ -1,9 +1,9 @@
 """Every move wins on what it was decided on, and is refused on anything else."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from store_book import Working, counted, line, rows, tallied, working, write
 
 from runner.core.model import ApiError, Job, JobState, Usage

@@ -100,8 +100,8 @@ def test_the_columns_of_statements_are_those_of_the_tables() -> None:
         assert set(told) == set(table.columns.keys())
         for name, kind in told.items():
             modelled = table.columns[name].type
-            modelled = modelled.impl if isinstance(modelled, TypeDecorator) else modelled
-            assert isinstance(modelled, type(kind)), (named.name, name)
+            under = modelled.impl if isinstance(modelled, TypeDecorator) else modelled
+            assert isinstance(under, type(kind)), (named.name, name)
 
 
 def test_work_begins_without_the_models_and_without_alembic(tmp_path: Path) -> None:

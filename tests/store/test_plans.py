@@ -21,9 +21,9 @@ from runner.store.store import Store
 LARGE = ("job", "body", "attempt", "outcome", "output")
 TIMES = 5000
 MOVES = (
-    r"UPDATE job SET state=1, attempt=",
-    r"UPDATE job SET state=2, created_ms=",
-    r"UPDATE job SET state=\S+ status=",
+    r"UPDATE job SET .*\bstate=1,",
+    r"UPDATE job SET .*\bstate=2,",
+    r"UPDATE job SET .*\bstatus=",
     r"\s*INSERT INTO attempt ",
     r"\s*INSERT INTO outcome ",
 )

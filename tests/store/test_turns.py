@@ -1,11 +1,11 @@
 """Jobs that share a thread go one at a time, in manifest order, and none waits for ever."""
 
 import random
-from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from store_book import begin, count, counted, line, queue, tallied, working, write
 
 from runner.core.model import JobState
