@@ -19,6 +19,7 @@ from multidict import CIMultiDictProxy
 from yarl import URL
 
 from runner.core.call import Answer, Call, Reply, Silence
+from runner.http.deadlines import Deadlines
 from runner.http.encoding import inflated, inflater_for
 from runner.http.route import UNSAFE, Headings, Route
 from runner.http.sender import Guard, StreamEvent
@@ -32,6 +33,8 @@ T = TypeVar("T")
 MOST_SPOILT = 20
 # How many turns of the loop a stopped exchange may take to end; two or three are seen.
 TURNS_TO_STOP = 50
+# So many kinds of requests have their header lines kept; a dialect has a handful.
+MOST_SAID = 64
 # What would end a line of the request's head before its time.
 NOT_IN_A_HEAD = re.compile(r"[\x00\r\n]")
 
@@ -129,6 +132,8 @@ class AiohttpSender:
         self._connectors: dict[bool, aiohttp.TCPConnector] = {}
         self._destination: aiohttp.ClientRequest | None = None
         self._busy: set[_Exchange] = set()
+        self._deadlines = Deadlines()
+        self._said: dict[tuple[tuple[tuple[str, str], ...], bool, bool], str] = {}
         self._closed = False
 
     async def send(
@@ -137,11 +142,11 @@ class AiohttpSender:
         """Send one call; `Sender.send` says what comes back."""
         if self._closed:
             return Silence(sent=False, why="unknown", detail="the sender is closed")
-        exchange = _Exchange(Watch(guard, has_body=call.body is not None))
+        exchange = _Exchange(Watch(guard, self._deadlines, has_body=call.body is not None))
         self._busy.add(exchange)
         whole = False
         try:
-            async with exchange.watch.limit(timeout_s, self._route.connect_s):
+            with exchange.watch.limit(timeout_s, self._route.connect_s):
                 head = await self._answer(exchange, call)
                 body = await head.body()
             whole = True
@@ -166,12 +171,12 @@ class AiohttpSender:
         if self._closed:
             yield Silence(sent=False, why="unknown", detail="the sender is closed")
             return
-        exchange = _Exchange(Watch(guard, has_body=call.body is not None))
+        exchange = _Exchange(Watch(guard, self._deadlines, has_body=call.body is not None))
         self._busy.add(exchange)
         whole = False
         last: Answer | None = None
         try:
-            async with exchange.watch.limit(timeout_s, self._route.connect_s):
+            with exchange.watch.limit(timeout_s, self._route.connect_s):
                 head = await self._answer(exchange, call)
                 headers = _HeaderView(head.headers)
                 streams = is_stream(head.status, headers)
@@ -268,18 +273,28 @@ class AiohttpSender:
         target = f"{self._path}{call.path}{query}"
         if not target.startswith("/"):
             target = f"/{target}"
-        headers = self._headings.of(call)
         if self._proxy is not None and self._url.scheme == "http":
             # Without a tunnel the proxy is told the whole URL, and its password by each request.
             target = f"{self._url.origin()}{target}"
-            headers += _proxy_authorization(self._proxy)
         if UNSAFE.search(target):
             raise ValueError("a control or a space in the URL's path")
-        size = len(call.body or b"")
+        lines = self._lines_of(call, where)
         if call.body is not None or call.method != "GET":
-            headers.append(("content-length", str(size)))
-        text = _lines(f"{call.method} {target} HTTP/1.1", where.headers["host"], headers)
-        return text.encode()
+            lines = f"{lines}content-length: {len(call.body or b'')}\r\n"
+        return f"{call.method} {target} HTTP/1.1\r\n{lines}\r\n".encode()
+
+    def _lines_of(self, call: Call, where: aiohttp.ClientRequest) -> str:
+        """Return a call's header lines; reads have the same ones again and again."""
+        kind = (call.headers, call.streams, call.body is None)
+        lines = self._said.get(kind)
+        if lines is None:
+            headers = [("host", where.headers["host"]), *self._headings.of(call)]
+            if self._proxy is not None and self._url.scheme == "http":
+                headers += _proxy_authorization(self._proxy)
+            lines = _lines(headers)
+            if call.body is None and len(self._said) < MOST_SAID:
+                self._said[kind] = lines
+        return lines
 
     def _connector(self, *, creates: bool) -> aiohttp.TCPConnector:
         """Return the connector for creates or for the rest, made in the loop that uses it.
@@ -303,14 +318,15 @@ class AiohttpSender:
         return silence_of(trouble, exchange.watch, proxied=self._proxy is not None)
 
 
-def _lines(first: str, host: str, headers: Sequence[tuple[str, str]]) -> str:
-    lines = [first, f"host: {host}"]
-    for name, value in headers:
-        line = f"{name}: {value}"
-        if NOT_IN_A_HEAD.search(line):
-            raise ValueError(f"a line break in the header {name}")
-        lines.append(line)
-    return "\r\n".join((*lines, "", ""))
+def _lines(headers: Sequence[tuple[str, str]]) -> str:
+    """Return headers as the lines of a head; raise ValueError for what would break out of one."""
+    text = "".join([f"{name}: {value}\r\n" for name, value in headers])
+    # The text as a whole first: to look at each line costs more than all else here.
+    if "\0" in text or not text.count("\r") == text.count("\n") == len(headers):
+        for name, value in headers:
+            if NOT_IN_A_HEAD.search(f"{name}{value}"):
+                raise ValueError(f"a line break in the header {name}")
+    return text
 
 
 def _proxy_authorization(proxy: URL) -> list[tuple[str, str]]:

@@ -1,7 +1,6 @@
 """The interface of a sender, and the driver of a dialect's flow."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import closing
 from typing import Protocol, TypeVar
 
 from msgspec import Struct
@@ -82,7 +81,7 @@ async def drive(
     `unreadable` is the dialect's exception for a 2xx that does not hold what it must. `heard` is
     told of every answer, so that its headers can be learned from.
     """
-    with closing(flow):
+    try:
         try:
             call = next(flow)
         except unreadable as trouble:
@@ -103,6 +102,8 @@ async def drive(
                 return result
             except unreadable as trouble:
                 return Failed(call, answer, str(trouble) or "unreadable answer")
+    finally:
+        flow.close()
 
 
 __all__ = ["Answer", "Failed", "Guard", "Reply", "Sender", "StreamEvent", "drive"]

@@ -12,10 +12,10 @@ import re
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from enum import IntEnum
 
 from runner.core.call import Silence
+from runner.http.deadlines import Deadline, Deadlines
 from runner.http.sender import Guard
 
 LONGEST_DETAIL = 200
@@ -44,12 +44,22 @@ class Watch:
     a body is whole with its headers, so there the second question would come too late.
     """
 
-    __slots__ = ("_ends_at", "_guard", "_has_body", "_limit", "stage", "stopped", "withheld")
+    __slots__ = (
+        "_deadlines",
+        "_ends_at",
+        "_guard",
+        "_has_body",
+        "_limit",
+        "stage",
+        "stopped",
+        "withheld",
+    )
 
-    def __init__(self, guard: Guard | None, *, has_body: bool) -> None:
+    def __init__(self, guard: Guard | None, deadlines: Deadlines, *, has_body: bool) -> None:
         self._guard = guard
+        self._deadlines = deadlines
         self._has_body = has_body
-        self._limit: asyncio.Timeout | None = None
+        self._limit: Deadline | None = None
         self._ends_at = 0.0
         self.stage = Stage.CONNECTING
         self.stopped = False
@@ -62,22 +72,20 @@ class Watch:
         """
         self.stopped = True
         if self._limit is not None:
-            # A limit that is over or running out refuses to be moved, and has ended the exchange.
-            with suppress(RuntimeError):
-                self._limit.reschedule(0.0)
+            self._limit.end()
 
-    def limit(self, whole_s: float, connect_s: float) -> asyncio.Timeout:
+    def limit(self, whole_s: float, connect_s: float) -> Deadline:
         """Return what bounds the exchange: `connect_s` up to the first byte, `whole_s` in all."""
         now = asyncio.get_running_loop().time()
         self._ends_at = now + whole_s
-        self._limit = asyncio.timeout_at(now + min(connect_s, whole_s))
+        self._limit = Deadline(self._deadlines, now + min(connect_s, whole_s))
         return self._limit
 
     def before_headers(self) -> None:
         """Ask the guard, then take note that the request begins to leave; raise Withheld on no."""
         self._ask()
         if self._limit is not None:
-            self._limit.reschedule(self._ends_at)
+            self._limit.ends_at = self._ends_at
         self.stage = Stage.SENDING
 
     def before_body(self) -> None:

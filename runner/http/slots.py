@@ -18,6 +18,7 @@ import httpcore
 import httpx
 
 from runner.core.call import Answer, Call, Reply, Silence
+from runner.http.deadlines import Deadlines
 from runner.http.encoding import inflater_for
 from runner.http.route import UNSAFE, Headings, Route
 from runner.http.sender import Guard, StreamEvent
@@ -118,6 +119,7 @@ class HttpxSender:
         self._options = socket_options(route.longest_s)
         self._free: deque[_Slot] = deque()
         self._busy: dict[_Slot, Watch] = {}
+        self._deadlines = Deadlines()
         self._closed = False
 
     async def send(
@@ -126,11 +128,11 @@ class HttpxSender:
         """Send one call; `Sender.send` says what comes back."""
         if self._closed:
             return Silence(sent=False, why="unknown", detail="the sender is closed")
-        watch = Watch(guard, has_body=call.body is not None)
+        watch = Watch(guard, self._deadlines, has_body=call.body is not None)
         slot = await self._take(watch, creates=call.creates)
         whole = False
         try:
-            async with watch.limit(timeout_s, self._route.connect_s):
+            with watch.limit(timeout_s, self._route.connect_s):
                 response = await slot.connection.handle_async_request(
                     self._request(call, watch, slot)
                 )
@@ -154,12 +156,12 @@ class HttpxSender:
         if self._closed:
             yield Silence(sent=False, why="unknown", detail="the sender is closed")
             return
-        watch = Watch(guard, has_body=call.body is not None)
+        watch = Watch(guard, self._deadlines, has_body=call.body is not None)
         slot = await self._take(watch, creates=call.creates)
         whole = False
         last: Answer | None = None
         try:
-            async with watch.limit(timeout_s, self._route.connect_s):
+            with watch.limit(timeout_s, self._route.connect_s):
                 response = await slot.connection.handle_async_request(
                     self._request(call, watch, slot)
                 )

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from runner.core.call import Silence
+from runner.http.deadlines import Deadlines
 from runner.http.silence import WHY, Stage, Watch, name_of, silence_of
 
 WORDS = {
@@ -40,7 +41,7 @@ def test_no_word_is_made_up() -> None:
 
 
 def at(stage: Stage) -> Watch:
-    watch = Watch(None, has_body=True)
+    watch = Watch(None, Deadlines(), has_body=True)
     watch.stage = stage
     return watch
 
