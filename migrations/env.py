@@ -4,9 +4,9 @@ from typing import Literal
 
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
-from sqlmodel import AutoString, SQLModel
+from sqlmodel import AutoString
 
-import runner.store.tables  # noqa: F401 - declares the tables
+from runner.store.tables import METADATA
 
 
 def render(kind: str, thing: object, _context: AutogenContext) -> str | Literal[False]:
@@ -18,7 +18,7 @@ def render(kind: str, thing: object, _context: AutogenContext) -> str | Literal[
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=SQLModel.metadata,
+    target_metadata=METADATA,
     render_as_batch=True,
     render_item=render,
     compare_type=True,

@@ -118,6 +118,8 @@ def one_line(raw: bytes) -> bytes:
 
 def seconds(value: object) -> float:
     """Return a time (a number of seconds or milliseconds, or ISO text) as unix seconds, or 0."""
+    if type(value) is int and 0 < value <= _LATEST_S:
+        return float(value)
     if isinstance(value, bool) or value is None:
         return 0.0
     if isinstance(value, str):
@@ -170,6 +172,8 @@ def read_usage(value: object) -> Usage | None:
 def _number(value: Mapping[str, object], *names: str) -> int:
     for name in names:
         number = value.get(name)
+        if type(number) is int:
+            return max(0, number)
         if isinstance(number, int | float) and not isinstance(number, bool) and isfinite(number):
             return max(0, int(number))
     return 0

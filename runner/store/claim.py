@@ -6,6 +6,7 @@ the index fits (performance.md section C, trap 2).
 """
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 
 from msgspec import Struct
 from sqlalchemy import Connection, bindparam, text
@@ -14,6 +15,8 @@ from runner.core.errors import LeaseLost
 from runner.core.keys import idempotency_key
 from runner.core.model import Job, JobState
 from runner.store.columns import STATES
+from runner.store.pipeline import Answer, pipelined
+from runner.store.prepared import Binds, Prepared, array
 
 WAKE = 1000
 """Most due jobs that one claim wakes: a claim stays short when many are due at once."""
@@ -42,8 +45,9 @@ class Left(Struct, frozen=True):
 
 
 GOOD = text("SELECT 1 FROM worker WHERE id = :me AND taken = 0")
+# FOR SHARE: on PostgreSQL a taking-over must not pass between this look and our commit.
 _GOOD_SHARED = text("SELECT 1 FROM worker WHERE id = :me AND taken = 0 FOR SHARE")
-_LANES = text("SELECT number FROM lane WHERE batch_id = :batch_id ORDER BY number")
+_LANES = Prepared(text("SELECT number FROM lane WHERE batch_id = :batch_id ORDER BY number"))
 DUE = text(
     """
     SELECT id FROM job
@@ -64,7 +68,16 @@ READY = text(
     ORDER BY id LIMIT :most
     """
 )
-_READY_LOCKED = text(f"{READY.text} FOR UPDATE SKIP LOCKED")
+# As ranges, and ordered by them: an equal sign would let PostgreSQL read the primary key in its
+# order instead, through all jobs at rest, where most jobs could be claimed when it last counted.
+_READY_LOCKED = text(
+    """
+    SELECT id FROM job
+    WHERE batch_id = :batch_id AND lane >= :lane AND lane <= :lane
+    AND state = 0 AND blocked = 0 AND clock_not_before_ms = 0 AND worker IS NULL
+    ORDER BY batch_id, lane, id LIMIT :most FOR UPDATE SKIP LOCKED
+    """
+)
 ADRIFT = text(
     """
     SELECT id FROM job
@@ -72,20 +85,38 @@ ADRIFT = text(
     ORDER BY id LIMIT :most
     """
 )
-_ADRIFT_LOCKED = text(f"{ADRIFT.text} FOR UPDATE SKIP LOCKED")
+_ADRIFT_LOCKED = text(
+    """
+    SELECT id FROM job
+    WHERE batch_id >= :batch_id AND batch_id <= :batch_id
+    AND state IN (1, 2) AND worker IS NULL
+    ORDER BY batch_id, id LIMIT :most FOR UPDATE SKIP LOCKED
+    """
+)
 _TAKE = text("UPDATE job SET worker = :me, token = token + 1 WHERE id IN :ids").bindparams(
     bindparam("ids", expanding=True)
 )
+_COLUMNS = """
+    j.id, j.batch_id, j.custom_id, j.state, j.generation, j.attempt, j.token, j.thread_id,
+    j.own_thread, j.lane, j.doubted, j.clock_closed_ms, j.presumed, j.slow_close,
+    j.first_intent_ms, j.cancel_asked, j.refusals, j.run_id, j.created_ms, b.body, b.extra, t.uid
+"""
 _CARRIED = text(
-    """
-    SELECT j.id, j.batch_id, j.custom_id, j.state, j.generation, j.attempt, j.token, j.thread_id,
-        j.own_thread, j.lane, j.doubted, j.clock_closed_ms, j.presumed, j.slow_close,
-        j.first_intent_ms, j.cancel_asked, j.refusals, j.run_id, j.created_ms, b.body, b.extra,
-        t.uid
+    f"""
+    SELECT {_COLUMNS}
     FROM job j JOIN body b ON b.job_id = j.id JOIN batch t ON t.id = j.batch_id
     WHERE j.id IN :ids ORDER BY j.id
-    """
+    """  # noqa: S608 - the columns are a constant of this file
 ).bindparams(bindparam("ids", expanding=True))
+# Both in one, and the ids as one value: two hundred parameters cost more than the jobs.
+_TAKEN = text(
+    f"""
+    UPDATE job j SET worker = :me, token = j.token + 1
+    FROM body b, batch t
+    WHERE j.id = ANY(CAST(CAST(:ids AS text) AS bigint[])) AND b.job_id = j.id AND t.id = j.batch_id
+    RETURNING {_COLUMNS}
+    """  # noqa: S608 - the columns are a constant of this file
+)
 HELD = text("SELECT id, token FROM job WHERE worker = :me ORDER BY id")
 NEXT_DUE = text(
     """
@@ -116,13 +147,20 @@ def claim(connection: Connection, me: str, wants: Sequence[Want], now_ms: int) -
     `LeaseLost` where this incarnation has been taken over: it must take a new id first, else a
     job would belong to a worker that others hold for dead (protocol.md section 5).
     """
-    require_lease(connection, me)
-    for batch_id in sorted({want.batch_id for want in wants}):
-        _wake(connection, batch_id, now_ms)
+    batch_ids = sorted({want.batch_id for want in wants})
+    every = sorted({want.batch_id for want in wants if want.lane is None})
+    with pipelined(connection):
+        good = _good(connection, me)
+        due = [_due(connection, batch_id, now_ms) for batch_id in batch_ids]
+        lanes = {one: _LANES.ask(connection, {"batch_id": one}) for one in every}
+    _require(good, me)
+    _wake(connection, [job_id for answer in due for job_id in _numbers(answer)])
+    numbers = {batch_id: _numbers(answer) for batch_id, answer in lanes.items()}
     ids: list[int] = []
     for want in wants:
         if want.limit > 0:
-            ids += _ready(connection, want, set(ids))
+            of_it = numbers[want.batch_id] if want.lane is None else [want.lane]
+            ids += _ready(connection, want, of_it, set(ids))
     return _take(connection, me, ids)
 
 
@@ -134,17 +172,14 @@ def claim_adrift(
     ids: list[int] = []
     for batch_id in batch_ids:
         if len(ids) < limit:
-            binds = {"batch_id": batch_id, "most": limit - len(ids)}
-            ids += _ids(connection, "adrift", binds)
+            binds: Binds = {"batch_id": batch_id, "most": limit - len(ids)}
+            ids += _numbers(_ask(connection, "adrift", binds))
     return _take(connection, me, ids)
 
 
 def require_lease(connection: Connection, me: str) -> None:
     """Raise `LeaseLost` where this incarnation is not, or no more, among the living."""
-    # FOR SHARE: on PostgreSQL a taking-over must not pass between this look and our commit.
-    good = _GOOD_SHARED if connection.dialect.name == "postgresql" else GOOD
-    if connection.scalar(good, {"me": me}) is None:
-        raise LeaseLost(f"worker {me} was taken over")
+    _require(_good(connection, me), me)
 
 
 def held_by(connection: Connection, me: str) -> list[tuple[int, int]]:
@@ -173,48 +208,67 @@ def left(connection: Connection, batch_ids: Sequence[int], me: str) -> Left:
 
 
 _STATEMENTS = {
-    ("due", "sqlite"): DUE,
-    ("due", "postgresql"): _DUE_LOCKED,
-    ("ready", "sqlite"): READY,
-    ("ready", "postgresql"): _READY_LOCKED,
-    ("adrift", "sqlite"): ADRIFT,
-    ("adrift", "postgresql"): _ADRIFT_LOCKED,
+    ("good", "sqlite"): Prepared(GOOD),
+    ("good", "postgresql"): Prepared(_GOOD_SHARED),
+    ("due", "sqlite"): Prepared(DUE),
+    ("due", "postgresql"): Prepared(_DUE_LOCKED),
+    ("ready", "sqlite"): Prepared(READY),
+    ("ready", "postgresql"): Prepared(_READY_LOCKED),
+    ("adrift", "sqlite"): Prepared(ADRIFT),
+    ("adrift", "postgresql"): Prepared(_ADRIFT_LOCKED),
 }
 
 
-def _ids(connection: Connection, what: str, binds: Mapping[str, int]) -> list[int]:
-    return list(connection.scalars(_STATEMENTS[what, connection.dialect.name], binds))
+def _ask(connection: Connection, what: str, binds: Binds) -> Answer:
+    return _STATEMENTS[what, connection.dialect.name].ask(connection, binds)
 
 
-def _wake(connection: Connection, batch_id: int, now_ms: int) -> None:
-    due = _ids(connection, "due", {"batch_id": batch_id, "now_ms": now_ms, "most": WAKE})
-    if due:
-        connection.execute(_WAKE, {"ids": due})
+def _numbers(answer: Answer) -> list[int]:
+    return [int(str(row[0])) for row in answer.fetchall()]
 
 
-def _ready(connection: Connection, want: Want, taken: set[int]) -> list[int]:
+def _good(connection: Connection, me: str) -> Answer:
+    return _ask(connection, "good", {"me": me})
+
+
+def _require(good: Answer, me: str) -> None:
+    if not good.fetchall():
+        raise LeaseLost(f"worker {me} was taken over")
+
+
+def _due(connection: Connection, batch_id: int, now_ms: int) -> Answer:
+    return _ask(connection, "due", {"batch_id": batch_id, "now_ms": now_ms, "most": WAKE})
+
+
+def _wake(connection: Connection, due: Sequence[int]) -> None:
+    for start in range(0, len(due), WAKE):
+        connection.execute(_WAKE, {"ids": due[start : start + WAKE]})
+
+
+def _ready(connection: Connection, want: Want, lanes: Sequence[int], taken: set[int]) -> list[int]:
     """Return the oldest claimable jobs; one look a lane, each in the index's own order."""
-    lanes = (
-        list(connection.scalars(_LANES, {"batch_id": want.batch_id}))
-        if want.lane is None
-        else [want.lane]
-    )
-    found: list[int] = []
     # Two wants may name one lane: what the first took is still ready until all is taken.
     most = want.limit + len(taken)
-    for lane in lanes:
-        binds = {"batch_id": want.batch_id, "lane": lane, "most": most}
-        found += _ids(connection, "ready", binds)
-    return sorted(set(found) - taken)[: want.limit]
+    with pipelined(connection):
+        found = [
+            _ask(connection, "ready", {"batch_id": want.batch_id, "lane": lane, "most": most})
+            for lane in lanes
+        ]
+    ids = {job_id for answer in found for job_id in _numbers(answer)}
+    return sorted(ids - taken)[: want.limit]
 
 
 def _take(connection: Connection, me: str, ids: Sequence[int]) -> list[Job]:
     jobs: list[Job] = []
     for start in range(0, len(ids), 1000):
         some = list(ids[start : start + 1000])
-        connection.execute(_TAKE, {"me": me, "ids": some})
-        rows = connection.execute(_CARRIED, {"ids": some})
-        jobs += [_job(tuple(row)) for row in rows]
+        if connection.dialect.name == "postgresql":
+            taken = connection.execute(_TAKEN, {"me": me, "ids": array("id", some)})
+            found = sorted(map(tuple, taken), key=itemgetter(0))
+        else:
+            connection.execute(_TAKE, {"me": me, "ids": some})
+            found = list(map(tuple, connection.execute(_CARRIED, {"ids": some})))
+        jobs += map(_job, found)
     return jobs
 
 

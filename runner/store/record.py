@@ -8,7 +8,8 @@ compare-and-set (performance.md section C).
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -16,6 +17,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Integer,
+    String,
     bindparam,
     case,
     func,
@@ -24,6 +26,7 @@ from sqlalchemy import (
     text,
     update,
 )
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql import Executable
 
 from runner.core.model import ApiError, JobState, Reason
@@ -45,11 +48,12 @@ from runner.core.moves import (
 )
 from runner.core.states import Event, step
 from runner.store.columns import JOB, NUMBER
+from runner.store.pipeline import Answer, arrive, pipelined
 from runner.store.prepared import Binds, Prepared, Value
 from runner.store.storable import storable
-from runner.store.sums import note_settled
+from runner.store.sums import Begun, note_begun, note_settled
 from runner.store.tally import Deltas, change, moved
-from runner.store.turns import pass_on
+from runner.store.turns import pass_on, waited_for
 
 QUEUED, SUBMITTING, RUNNING = JobState.QUEUED, JobState.SUBMITTING, JobState.RUNNING
 
@@ -73,8 +77,10 @@ _FITS: tuple[ColumnElement[bool], ...] = (
     _J.attempt == bindparam("h_attempt"),
     _J.state == bindparam("h_state"),
     _J.token == bindparam("h_token"),
-    # Requeue and Postpone leave the token as it is: who let go of a job holds it no more.
-    _J.worker.is_not(None),
+    # Requeue and Postpone leave the token as it is: who let go of a job holds it no more. Not as
+    # IS NOT NULL, which is the condition of job_worker: where nobody held a job when the table was
+    # last analysed, PostgreSQL takes that index for empty, and reads all of it for each row.
+    func.coalesce(_J.worker, literal_column("''", String)) != literal_column("''", String),
 )
 _UNASKED = _J.cancel_asked == _number(0)
 _0, _1 = _number(0), _number(1)
@@ -358,8 +364,8 @@ class Sheet:
         self.settles: list[Settle] = []
         self._steps: Counter[tuple[int, JobState, JobState, str]] = Counter()
 
-    def write(self, connection: Connection, wall_ms: int) -> None:
-        """Write all of it, the counts last."""
+    def send(self, connection: Connection) -> Answer | None:
+        """Send the rows to insert; return what `close` needs, None where it need not wait."""
         for prepared, rows in (
             (_EVIDENCE, self.attempts),
             (_OUTPUTS, self.outputs),
@@ -367,14 +373,19 @@ class Sheet:
             (_FORGETTING, self.forgotten),
         ):
             if rows:
-                prepared.run(connection, rows)
+                prepared.send(connection, rows)
+        return waited_for(connection, self.rested) if self.rested else None
+
+    def close(self, connection: Connection, waited: Answer | None, wall_ms: int) -> Begun:
+        """Give turns and change the counts, the counts last; return what `note_begun` needs."""
         if self.rested:
-            pass_on(connection, self.rested)
-        note_settled(connection, self.settles, wall_ms)
+            pass_on(connection, self.rested, waited)
+        begun = note_settled(connection, self.settles, wall_ms)
         deltas: Deltas = Counter()
         for (batch_id, before, after_, status), jobs in self._steps.items():
             moved(deltas, batch_id, (before, ""), (after_, status), jobs)
         change(connection, deltas)
+        return begun
 
     def moved(self, held: Held, state: JobState, status: str = "") -> None:
         """Count a job from the state that it was held in to its next."""
@@ -504,45 +515,90 @@ def write_group(
     """Write moves in the order of a job's life; return which of them won.
 
     At most one move of a kind a job, none of an earlier kind after a later. Not `careful`: a
-    statement a kind, and None at the first that did not change as many rows as it should have; the
-    caller rolls back and comes again, `careful`: row by row.
+    statement a kind, and None where one did not change as many rows as it should have; the caller
+    rolls back and comes again, `careful`: row by row.
     """
-    won = [False] * len(moves)
+    by_kind: dict[type, list[Move]] = {}
+    for move in moves:
+        by_kind.setdefault(type(move), []).append(move)
     sheet = Sheet()
-    by_kind: dict[type, list[int]] = {}
-    for place, move in enumerate(moves):
-        by_kind.setdefault(type(move), []).append(place)
+    if careful:
+        won = _write_singly(connection, moves, now, sheet)
+        waited = sheet.send(connection)
+        note_begun(connection, sheet.close(connection, waited, now.wall_ms), now.wall_ms)
+        return won
+    try:
+        begun = _send_whole(connection, by_kind, now, sheet)
+    except IntegrityError:
+        # A row that hangs on a move which lost, sent before that was known. A fault of ours would
+        # come up again, row by row.
+        return None
+    if begun is None:
+        return None
+    note_begun(connection, begun, now.wall_ms)
+    return [True] * len(moves)
+
+
+def _send_whole(
+    connection: Connection, by_kind: Mapping[type, Sequence[Move]], now: Now, sheet: Sheet
+) -> Begun | None:
+    """Send a group as if all its moves would win; None where one lost."""
+    sent: list[_Sent] = []
+    with pipelined(connection):
+        for kind in ORDER:
+            sent += _send_all(connection, by_kind.get(kind, ()), now, sheet)
+            if any(map(_lost, sent)):
+                return None
+        waited = sheet.send(connection)
+        if waited is not None:
+            arrive(connection)
+            if any(map(_lost, sent)):
+                return None
+        begun = sheet.close(connection, waited, now.wall_ms)
+    return None if any(map(_lost, sent)) else begun
+
+
+_Sent: TypeAlias = tuple[Answer, int]
+"""A statement's answer, and how many rows it should change."""
+
+
+def _lost(sent: _Sent) -> bool:
+    """Whether a statement has changed other than it should have; not before it is known."""
+    answer, expected = sent
+    return 0 <= answer.rowcount != expected
+
+
+def _write_singly(
+    connection: Connection, moves: Sequence[Move], now: Now, sheet: Sheet
+) -> list[bool]:
+    won = [False] * len(moves)
     for kind in ORDER:
-        places = by_kind.get(kind, [])
-        if kind is Note:
-            for place in places:
+        for place, move in enumerate(moves):
+            if type(move) is not kind:
+                continue
+            if isinstance(move, Note):
+                _follow(move, now, sheet)
                 won[place] = True
-                _follow(moves[place], now, sheet)
-        elif careful:
-            for place in places:
-                won[place] = _write_one(connection, moves[place], now, sheet)
-        elif places and not _write_all(connection, [moves[place] for place in places], now, sheet):
-            return None
-        else:
-            for place in places:
-                won[place] = True
-    sheet.write(connection, now.wall_ms)
+            else:
+                won[place] = _write_one(connection, move, now, sheet)
     return won
 
 
-def _write_all(connection: Connection, moves: Sequence[Move], now: Now, sheet: Sheet) -> bool:
-    plain, again = moves, []
-    if isinstance(moves[0], Settle):
-        again = [move for move in moves if isinstance(move, Settle) and move.again]
-        plain = [move for move in moves if isinstance(move, Settle) and not move.again]
-    for prepared, some in ((_STATEMENTS[type(moves[0])], plain), (_AGAINS, again)):
-        if not some:
-            continue
-        if prepared.run(connection, [_binds(move, now) for move in some]) != len(some):
-            return False
+def _send_all(connection: Connection, moves: Sequence[Move], now: Now, sheet: Sheet) -> list[_Sent]:
+    """Send moves of one kind, and note what follows as if all had won."""
+    by_statement: dict[Prepared | None, list[Move]] = {}
+    for move in moves:
+        again = isinstance(move, Settle) and move.again
+        statement = _AGAINS if again else _STATEMENTS.get(type(move))
+        by_statement.setdefault(statement, []).append(move)
+    sent: list[_Sent] = []
+    for statement, some in by_statement.items():
+        if statement is not None:
+            answer = statement.send(connection, [_binds(move, now) for move in some])
+            sent.append((answer, len(some)))
         for move in some:
             _follow(move, now, sheet)
-    return True
+    return sent
 
 
 def _write_one(connection: Connection, move: Move, now: Now, sheet: Sheet) -> bool:

@@ -42,6 +42,11 @@ def patient() -> dict[str, str]:
     return {"patient": f"{PATIENT_S}s"}
 
 
+def bounds() -> str:
+    """Return `BOUNDS` with its values in it, for a message of several statements."""
+    return BOUNDS.replace(":patient", f"'{PATIENT_S}s'")
+
+
 def waited_in_vain(error: DBAPIError) -> bool:
     """Whether a lock was waited for until the bound."""
     return sqlstate(error.orig) == "55P03"

@@ -162,7 +162,11 @@ class Store(Commands):
         `ImpossibleError` for a move that the table of states does not know.
         """
         check(move)
-        self._writer.put(move, done)
+        self._writer.put([(move, done)])
+
+    def record_all(self, moves: Sequence[tuple[Move, Done]]) -> None:
+        """Write moves down that `check` has passed, as `record` does, in one group if it may be."""
+        self._writer.put(moves)
 
     def ask(self, verb: Callable[[], T], done: Callable[[T | BaseException], None]) -> None:
         """Run a verb in the writer's thread after all that was recorded; `done` gets its end."""

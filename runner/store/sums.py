@@ -12,6 +12,8 @@ from sqlalchemy import Connection, bindparam, text
 
 from runner.core.model import ApiError, JobState, Usage
 from runner.core.moves import Settle
+from runner.store.pipeline import Answer
+from runner.store.prepared import Binds, Prepared
 from runner.store.storable import storable
 
 LONGEST_CODE = 100
@@ -54,6 +56,8 @@ _CAUSED = text(
     """
 )
 
+_SPENDING, _CAUSES = Prepared(_SPEND), Prepared(_CAUSED, together=True)
+
 CauseKey = tuple[int, str, str]
 """Batch id, status, and the error's code (its type or the status where it has none)."""
 
@@ -73,27 +77,41 @@ def code_of(status: str, error: ApiError | None) -> str:
     return (spelt or status)[:LONGEST_CODE]
 
 
-def note_settled(connection: Connection, settles: Sequence[Settle], wall_ms: int) -> None:
-    """Add the ends that were just written: tokens, and what failed the jobs that failed."""
+Begun = list[tuple[int, list[Settle], Answer]]
+"""A batch's id, its ends, and when its first intent was: 0 where that is not known yet."""
+
+
+def note_settled(connection: Connection, settles: Sequence[Settle], wall_ms: int) -> Begun:
+    """Add the ends that were just written: tokens, and what failed the jobs that failed.
+
+    What it returns is for `note_begun`, once all answers have arrived (`pipeline`).
+    """
     by_batch: dict[int, list[Settle]] = {}
     for settle in settles:
         by_batch.setdefault(settle.held.batch_id, []).append(settle)
+    begun: Begun = []
     causes: Counter[CauseKey] = Counter()
     messages: dict[CauseKey, str] = {}
     for batch_id, ends in sorted(by_batch.items()):
         now = [end.usage for end in ends if end.usage and not end.again]
         before = sum(end.usage.total for end in ends if end.usage and end.again)
         began = _spend(connection, batch_id, now, sign=1, earlier=before, last_ms=wall_ms)
-        if not began:
-            ids = [end.held.job_id for end in ends]
-            binds = {"batch_id": batch_id, "ids": ids, "last_ms": wall_ms}
-            connection.execute(_BEGAN, binds)
+        begun.append((batch_id, ends, began))
         for end in ends:
             if end.state is JobState.FAILED and not end.again:
                 key = (batch_id, end.status, code_of(end.status, end.error))
                 causes[key] += 1
                 messages.setdefault(key, end.error.message if end.error else "")
     _count(connection, causes, messages)
+    return begun
+
+
+def note_begun(connection: Connection, begun: Begun, wall_ms: int) -> None:
+    """Note when a batch's first intent was, where these are its first ends."""
+    for batch_id, ends, began in begun:
+        if began.fetchall()[0][0] == 0:
+            ids = [end.held.job_id for end in ends]
+            connection.execute(_BEGAN, {"batch_id": batch_id, "ids": ids, "last_ms": wall_ms})
 
 
 def note_ended(connection: Connection, batch_id: int, wall_ms: int) -> None:
@@ -124,9 +142,9 @@ def _spend(
     sign: int,
     earlier: int,
     last_ms: int,
-) -> int:
-    """Change a batch's tokens; return when its first intent was, 0 where that is not known yet."""
-    binds = {
+) -> Answer:
+    """Change a batch's tokens; the answer is when its first intent was, 0 where not yet known."""
+    binds: Binds = {
         "batch_id": batch_id,
         "prompt": sign * sum(usage.prompt for usage in usages),
         "completion": sign * sum(usage.completion for usage in usages),
@@ -136,13 +154,13 @@ def _spend(
         "earlier": earlier,
         "last_ms": last_ms,
     }
-    return int(connection.execute(_SPEND, binds).scalar_one())
+    return _SPENDING.ask(connection, binds)
 
 
 def _count(
     connection: Connection, causes: Counter[CauseKey], messages: Mapping[CauseKey, str]
 ) -> None:
-    rows = [
+    rows: list[Binds] = [
         {
             "batch_id": key[0],
             "status": storable(key[1]),
@@ -154,4 +172,4 @@ def _count(
         if jobs
     ]
     if rows:
-        connection.execute(_CAUSED, rows)
+        _CAUSES.run(connection, rows)

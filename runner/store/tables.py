@@ -371,8 +371,11 @@ class Budget(SQLModel, table=True):
     version: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
 
 
+METADATA = SQLModel.metadata
+
+
 def _table(name: str) -> Table:
-    return SQLModel.metadata.tables[name]
+    return METADATA.tables[name]
 
 
 META, BATCH, ORIGIN, SOURCE, LANE = map(_table, ("meta", "batch", "origin", "source", "lane"))

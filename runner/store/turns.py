@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterable, Sequence
 
 from sqlalchemy import Connection, text
 
-from runner.store.prepared import Prepared
+from runner.store.pipeline import Answer, send
+from runner.store.prepared import Binds, Prepared, array
 
 # Sub-selects of one value, not joins: so both planners read the waiting jobs in the index's own
 # order, and stop at the first; and whether somebody has the turn is looked up once.
@@ -38,17 +39,15 @@ with `blocked` = 1 (retry, replace), in the same transaction.
 
 _GRANTS = Prepared(GRANT)
 
-_WAITED_FOR = text(
-    """
+_WAITED_FOR = """
     SELECT j.id FROM job j
-    WHERE j.id = ANY(:ids) AND j.own_thread = 0
+    WHERE j.id = ANY(%s::bigint[]) AND j.own_thread = 0
     AND EXISTS (
         SELECT 1 FROM job n
         WHERE n.origin = j.origin AND n.thread_id = j.thread_id AND n.blocked = 1 AND n.state = 0
     )
     ORDER BY j.id
     """
-)
 """Of some jobs, those for whose turn another job waits."""
 
 _GRANT_THREAD = text(
@@ -116,13 +115,26 @@ def grant(connection: Connection, origin: int, threads: Iterable[str]) -> None:
         connection.execute(_GRANT_THREAD, rows)
 
 
-def pass_on(connection: Connection, job_ids: Sequence[int]) -> None:
+def waited_for(connection: Connection, job_ids: Sequence[int]) -> Answer | None:
+    """Ask, on PostgreSQL, for whose turn of these jobs another waits; None on SQLite.
+
+    There each turn costs a statement's plan, and most are sorted out by this one look. Who was
+    queued into a thread before its job came to rest is seen: that commit came first (`busy`).
+    """
+    if connection.dialect.name != "postgresql":
+        return None
+    return send(connection, _WAITED_FOR, (array("id", job_ids),))
+
+
+def pass_on(connection: Connection, job_ids: Sequence[int], waited: Answer | None) -> None:
     """Give the turns of these jobs, which came to rest, to the first that waits for each.
 
-    On PostgreSQL most are sorted out by one look beforehand: there each costs a statement's plan.
-    Who was queued into a thread before its job came to rest is seen: that commit came first (`busy`).
+    `waited` is what came of `waited_for`.
     """
-    if connection.dialect.name == "postgresql":
-        job_ids = list(connection.scalars(_WAITED_FOR, {"ids": list(job_ids)}))
-    if job_ids:
-        _GRANTS.run(connection, [{"id": job_id} for job_id in job_ids])
+    rows: list[Binds] = (
+        [{"id": job_id} for job_id in job_ids]
+        if waited is None
+        else [{"id": int(str(row[0]))} for row in waited.fetchall()]
+    )
+    if rows:
+        _GRANTS.run(connection, rows)

@@ -20,9 +20,10 @@ from runner.core.errors import Stopped
 from runner.core.moves import ORDER, Move, Note
 from runner.core.points import Point, Reach
 from runner.store.engine import Engines, Patience, is_lost, sqlstate
+from runner.store.pipeline import begin
 from runner.store.place import Place
 from runner.store.record import Now, write_group
-from runner.store.silent import BOUNDS, end_silent, patient, waited_in_vain
+from runner.store.silent import bounds, end_silent, waited_in_vain
 
 T = TypeVar("T")
 Done = Callable[[bool], None]
@@ -32,12 +33,7 @@ GROUP = 2000
 WAITING = 50_000
 _RANK: dict[type, int] = {kind: rank for rank, kind in enumerate(ORDER)}
 
-# Asked first, so that one question also bounds how long all others wait for us.
-_MY_TRANSACTION = text(
-    f"""
-    SELECT CAST(pg_current_xact_id() AS text), {BOUNDS}
-    """
-)
+_MY_TRANSACTION = "SELECT CAST(pg_current_xact_id() AS text)"
 _ITS_END = text("SELECT pg_xact_status(CAST(CAST(:number AS text) AS xid8))")
 
 
@@ -49,7 +45,7 @@ class _Stop(Struct, frozen=True):
     pass
 
 
-_Entry = tuple[Move, Done] | _Asked | _Stop
+_Entry = Sequence[tuple[Move, Done]] | _Asked | _Stop
 
 
 class _Answer(Struct, Generic[T]):
@@ -68,6 +64,10 @@ def _uncertain(place: Place) -> UncertainError:
     return UncertainError(
         "the server changed while it committed", where=place.label, remedy="give the same command"
     )
+
+
+def _size(entry: _Entry) -> int:
+    return 1 if isinstance(entry, _Asked | _Stop) else len(entry)
 
 
 def call_each(ends: list[tuple[Done, bool]]) -> None:
@@ -121,11 +121,11 @@ class Writer:
         """Hand each group's ends to `notify`, in one call from this thread."""
         self._notify = notify
 
-    def put(self, move: Move, done: Done) -> None:
-        """Queue a move; blocks only while 50,000 wait."""
+    def put(self, moves: Sequence[tuple[Move, Done]]) -> None:
+        """Queue moves, to be written together; blocks only while 50,000 such calls wait."""
         while self._entries.qsize() > WAITING and not self._here():
             self._never.wait(0.005)
-        self._entries.put((move, done))
+        self._entries.put(moves)
 
     def ask(self, verb: Callable[[], T], done: Callable[[T | BaseException], None]) -> None:
         """Run a verb after all moves queued so far, and call back with what came of it."""
@@ -180,9 +180,11 @@ class Writer:
     def _run(self) -> None:
         while True:
             entries = [self._entries.get()]
+            size = _size(entries[0])
             try:
-                while len(entries) < GROUP:
+                while size < GROUP:
                     entries.append(self._entries.get_nowait())
+                    size += _size(entries[-1])
             except Empty:
                 pass
             if self._serve(entries):
@@ -204,16 +206,17 @@ class Writer:
                     run()
                 case _Stop():
                     stop = True
-                case (move, _done):
-                    if not isinstance(move, Note):
-                        # A job's moves are written in the order of its life, whatever the order
-                        # of the group: an earlier kind must wait for the next group.
-                        job, rank = move.held.job_id, _RANK[type(move)]
-                        if rank <= ranks.get(job, -1):
-                            self._commit(group)
-                            group, ranks = [], {}
-                        ranks[job] = rank
-                    group.append(entry)
+                case moves:
+                    for move, done in moves:
+                        if not isinstance(move, Note):
+                            # A job's moves are written in the order of its life, whatever the order
+                            # of the group: an earlier kind must wait for the next group.
+                            job, rank = move.held.job_id, _RANK[type(move)]
+                            if rank <= ranks.get(job, -1):
+                                self._commit(group)
+                                group, ranks = [], {}
+                            ranks[job] = rank
+                        group.append((move, done))
         self._commit(group)
         return stop
 
@@ -283,14 +286,13 @@ class Writer:
     def _once(
         self, verb: Callable[[Connection], T], before: Point | None, keep: Callable[[T], bool]
     ) -> T:
-        if self._connection is None:
-            self._connection = self._engines.writing()
-        connection = self._connection
+        connection = self._opened()
         number = ""
         transaction = connection.begin()
         try:
             if self._engines.place.engine_name == "postgresql":
-                number = str(connection.scalar(_MY_TRANSACTION, patient()))
+                # One question, which also bounds how long all others wait for us.
+                number = begin(connection, f"{_MY_TRANSACTION}, {bounds()}")
             result = verb(connection)
             if not keep(result):
                 transaction.rollback()
@@ -308,6 +310,15 @@ class Writer:
                 return result
             raise
         return result
+
+    def _opened(self) -> Connection:
+        if self._connection is None:
+            connection = self._engines.writing()
+            if self._engines.place.engine_name == "postgresql":
+                # Transactions are begun by `pipeline.begin`.
+                connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+            self._connection = connection
+        return self._connection
 
     def _undo(self, transaction: Transaction, error: BaseException) -> None:
         """Roll back what can be, and let go of a connection that is lost."""
@@ -329,10 +340,9 @@ class Writer:
         patience = Patience(self._engines.place, self._rng, self._never.wait, self._tell)
         while True:
             try:
-                if self._connection is None:
-                    self._connection = self._engines.writing()
-                with self._connection.begin():
-                    end = self._connection.scalar(_ITS_END, {"number": number})
+                connection = self._opened()
+                with connection.begin():
+                    end = connection.scalar(_ITS_END, {"number": number})
             except DBAPIError as again:
                 if is_lost(again):
                     self._forget()
@@ -343,7 +353,7 @@ class Writer:
                 continue
             if end == "in progress":
                 # The server has not heard that its client is gone.
-                end_silent(self._connection)
+                end_silent(connection)
                 patience.wait(error)
                 continue
             if end is None:

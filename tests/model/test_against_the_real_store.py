@@ -22,13 +22,13 @@ from hypothesis.stateful import (
 )
 from model.played_server import InFlight, Made, Server, Time
 from model.played_worker import PlayedWorker, Times
-from sqlmodel import SQLModel
 from store_book import counted, line, queue, rows, tallied
 
 from runner.core.keys import idempotency_key
 from runner.core.model import JobState
 from runner.dialects.named import named
 from runner.store.store import Store
+from runner.store.tables import METADATA
 
 TICK = 1000
 TIMES = Times(delay=TICK, wait=3 * TICK, stale=TICK, lease=2 * TICK, margin=TICK)
@@ -54,7 +54,7 @@ class World:
         last = self.store.enlist(batches="", version="test").id
         self.store.take_over(last, lease_ms=TIMES.lease)
         self.store.retire(last)
-        for table in reversed(SQLModel.metadata.sorted_tables):
+        for table in reversed(METADATA.sorted_tables):
             rows(self.store, f"DELETE FROM {table.name} RETURNING 1")
         self.time.now_ms = Time().now_ms
 

@@ -8,10 +8,10 @@ import psycopg
 import pytest
 from postgres_server import PostgresServer
 from psycopg import sql
-from sqlmodel import SQLModel
 
 from runner.store.migrate import HEAD
 from runner.store.store import Store
+from runner.store.tables import METADATA
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +40,7 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     url: str = request.getfixturevalue("ready_database")
     # A new database a test would be 300 files each, made and removed.
     with psycopg.connect(url, autocommit=True) as connection:
-        tables = sql.SQL(", ").join(map(sql.Identifier, SQLModel.metadata.tables))
+        tables = sql.SQL(", ").join(map(sql.Identifier, METADATA.tables))
         connection.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY").format(tables))
         connection.execute("UPDATE alembic_version SET version_num = %s", (HEAD,))
     return url
