@@ -2,19 +2,18 @@
 
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from forked import PIPE, Forked
 from simulator_process import SimulatorProcess
 from ways import given
 
 from runner.config import Value
 from runner.core.points import Point
 
-CHILD = Path(__file__).parent / "crash" / "child.py"
+CHILD = "crash.child"
 Line = dict[str, object]
 
 OF_THE_COMMAND = {
@@ -92,38 +91,30 @@ class Scene:
 
     def start(
         self, point: str = "-", nth: int = 1, *, workers: bool = False, own_group: bool = False
-    ) -> subprocess.Popen[bytes]:
+    ) -> Forked:
         """Start the command; it is killed at the point, or with `workers` one of its workers is."""
-        command = [
-            sys.executable,
-            str(CHILD),
+        words = [
             point,
-            str(nth),
+            nth,
             self.db,
-            str(self.folder / "o.jsonl"),
+            self.folder / "o.jsonl",
             self.server.url,
-            str(self.folder / "m.jsonl"),
+            self.folder / "m.jsonl",
             json.dumps(self.settings),
-            *([str(self.folder / "killed")] if workers else []),
+            *([self.folder / "killed"] if workers else []),
         ]
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            start_new_session=own_group,
-        )
+        return Forked(CHILD, *words, own_group=own_group, stderr=PIPE)
 
     def run(
         self, point: str = "-", nth: int = 1, *, workers: bool = False, timeout: float = 90
     ) -> tuple[int, str]:
         child = self.start(point, nth, workers=workers)
         try:
-            _, said = child.communicate(timeout=timeout)
+            _, told = child.communicate(timeout=timeout)
         finally:
             child.kill()
-        told = said.decode(errors="replace")
         assert "Traceback" not in told, told
-        return child.returncode, told
+        return child.wait(), told
 
     def rows(self) -> list[dict[str, object]]:
         with (self.folder / "o.jsonl").open() as results:

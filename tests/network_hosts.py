@@ -94,11 +94,6 @@ class Host:
             _ip("link", "del", cable)
         _ip("netns", "del", self.name)
 
-    @property
-    def enter(self) -> tuple[str, ...]:
-        """What to put before a command that shall run on this host."""
-        return ("ip", "netns", "exec", self.name)
-
     def cut(self, way: Way) -> None:
         """Pull a cable out: nothing arrives, and nobody is told."""
         _ip("-n", self.name, "link", "set", way, "down")

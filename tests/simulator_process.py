@@ -2,12 +2,12 @@
 
 import contextlib
 import json
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
+
+from forked import PIPE, Forked
 
 START_LIMIT_S = 30.0
 # Never through a proxy of the machine's: all traffic stays on 127.0.0.1.
@@ -22,13 +22,10 @@ class SimulatorProcess:
     """
 
     def __init__(self, *flags: object, state: Path | None = None, port: int = 0) -> None:
-        command = [sys.executable, "-m", "runner.simulator", "--until-stdin-closes"]
-        command += ["--port", str(port), *map(str, flags)]
+        words = ["--until-stdin-closes", "--port", port, *flags]
         if state is not None:
-            command += ["--state", str(state)]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+            words += ["--state", state]
+        self.process = Forked("runner.simulator", *words, stdin=PIPE, stdout=PIPE)
         if self.process.stdout is None:
             raise TypeError("no stdout")
         line = self.process.stdout.readline()

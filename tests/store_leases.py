@@ -5,9 +5,10 @@ tests' own process has threads, so it does not fork itself.
 """
 
 import json
-import subprocess
 import sys
 from multiprocessing import get_context
+
+from forked import PIPE, Forked
 
 from runner.store import budgets
 from runner.store.budgets import Ahead, Leased
@@ -21,9 +22,8 @@ Row = tuple[float, float, float, int]
 
 def in_processes(url: str, budget_id: int, *, processes: int, leases: int, n: int) -> list[Leased]:
     """Have so many processes take so many leases of n permits each, all at once."""
-    command = [sys.executable, __file__, url, *map(str, (budget_id, processes, leases, n))]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
-    rows: list[Row] = json.loads(done.stdout)
+    done = Forked("store_leases", url, budget_id, processes, leases, n, stdout=PIPE)
+    rows: list[Row] = json.loads(done.communicate(timeout=60)[0])
     return [Leased(*row) for row in rows]
 
 

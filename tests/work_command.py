@@ -1,34 +1,43 @@
 """`runner work` as a host runs it: a process of its own, whose workers can be found and frozen."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from forked import PIPE, STDOUT, Forked
+
 from runner.config import Value, as_variables, load
+
+# What `ip netns exec` does, without a start.
+ON_A_HOST = """
+import ctypes, os, sys
+from runner.__main__ import main
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.setns(os.open(f"/run/netns/{sys.argv.pop(1)}", os.O_RDONLY), 0):
+    raise OSError(ctypes.get_errno(), "setns")
+main()
+"""
 
 
 @dataclass
 class WorkCommand:
-    """One `runner work` under these settings, its output kept. `enter`: how to come to its host."""
+    """One `runner work` under these settings, its output kept. `host`: a namespace of networks."""
 
     settings: Mapping[str, Value]
     words: tuple[str, ...] = ()
-    enter: tuple[str, ...] = ()
+    host: str = ""
 
     def __post_init__(self) -> None:
         environ = {n: v for n, v in os.environ.items() if not n.startswith("RUNNER_")}  # noqa: TID251
         environ |= as_variables(load(self.settings, environ={}))
-        self.process = subprocess.Popen(
-            [*self.enter, sys.executable, "-m", "runner", "work", *self.words],
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        words = ("work", *self.words)
+        if self.host:
+            self.process = Forked(
+                "", self.host, *words, source=ON_A_HOST, environ=environ, stdout=PIPE, stderr=STDOUT
+            )
+        else:
+            self.process = Forked("runner", *words, environ=environ, stdout=PIPE, stderr=STDOUT)
         self.said = ""
 
     @property
@@ -42,7 +51,7 @@ class WorkCommand:
             self.said += self.process.communicate(timeout=timeout_s)[0]
         finally:
             self.kill()
-        return self.process.returncode
+        return self.process.wait()
 
     def kill(self) -> None:
         """End it and its workers at once."""

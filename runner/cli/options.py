@@ -8,10 +8,10 @@ the file and in the order that cli.md promises.
 import functools
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
-from msgspec import Struct
 
 from runner.cli.given import completing
 from runner.config import BY_NAME, DIALECTS, Setting, Settings, Value, load
@@ -85,7 +85,8 @@ METAVARS = {
 """What stands for a value in the help, where kind and unit do not say it."""
 
 
-class Loaded(Struct):
+@dataclass(slots=True)
+class Loaded:
     """What `main` must know when a command fails: the settings, once they are read."""
 
     settings: Settings | None = None

@@ -3,14 +3,16 @@
 import json
 import shlex
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from runner.core.call import Call
+if TYPE_CHECKING:
+    from runner.core.call import Call
 
 FORMS = ("curl", "python", "typescript")
 
 
 def snippet(
-    form: str, call: Call, base_url: str, key: tuple[str, str] | None, variable: str
+    form: str, call: "Call", base_url: str, key: tuple[str, str] | None, variable: str
 ) -> str:
     """Return a call as text that works when pasted, once the variable holds the key.
 
@@ -26,7 +28,7 @@ def snippet(
     return write(call, f"{base_url.rstrip('/')}{call.path}{query}", _headers(call), key, variable)
 
 
-def _headers(call: Call) -> list[tuple[str, str]]:
+def _headers(call: "Call") -> list[tuple[str, str]]:
     names = {name.lower() for name, _ in call.headers}
     more = (
         [("Content-Type", "application/json")] if call.body and "content-type" not in names else []
@@ -34,12 +36,12 @@ def _headers(call: Call) -> list[tuple[str, str]]:
     return [*call.headers, *more]
 
 
-def _body(call: Call) -> str | None:
+def _body(call: "Call") -> str | None:
     return None if call.body is None else call.body.decode("utf-8", "backslashreplace")
 
 
 def _curl(
-    call: Call,
+    call: "Call",
     url: str,
     headers: Sequence[tuple[str, str]],
     key: tuple[str, str] | None,
@@ -60,7 +62,7 @@ def _curl(
 
 
 def _python(
-    call: Call,
+    call: "Call",
     url: str,
     headers: Sequence[tuple[str, str]],
     key: tuple[str, str] | None,
@@ -84,7 +86,7 @@ def _python(
 
 
 def _typescript(
-    call: Call,
+    call: "Call",
     url: str,
     headers: Sequence[tuple[str, str]],
     key: tuple[str, str] | None,

@@ -7,11 +7,10 @@ seconds, without carriage returns or cursor codes (cases.md C64); with --log-jso
 import json
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Lock
 from typing import TYPE_CHECKING, TextIO
-
-from msgspec import Struct, field
 
 from runner.config import Settings
 
@@ -28,7 +27,8 @@ RED, GREEN, YELLOW = "31", "32", "33"
 _CLEAR = "\r\x1b[K"
 
 
-class Manner(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Manner:
     """How to talk: `live` a moving line, `json` one object a line, `quiet` no progress."""
 
     live: bool = False
@@ -62,7 +62,8 @@ def manner_of(settings: Settings, *, terminal: bool) -> Manner:
     )
 
 
-class Teller(Struct):
+@dataclass(slots=True)
+class Teller:
     """Says things on a stream, from any thread; a moving line is never torn by another.
 
     `now_s` is a steady clock, `wall_s` unix time for --log-json, `width` the columns there are.

@@ -1,14 +1,13 @@
 """`from runner.sync import Runner`: the same without a loop, against a server in its own process."""
 
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Unpack
 
 import pytest
+from forked import PIPE, Forked
 from simulator_process import SimulatorProcess
 
 from runner import BadJobs, Outcome, UsageError
@@ -121,12 +120,8 @@ def test_ctrl_c_is_the_programs_and_loses_nothing(
     opened: Callable[..., Runner], server: SimulatorProcess, tmp_path: Path
 ) -> None:
     before = server.audit().number("runs")
-    with subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED, str(tmp_path / "r.db"), server.url],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as program:
+    words = (tmp_path / "r.db", server.url)
+    with Forked("", *words, source=INTERRUPTED, stdout=PIPE, stderr=PIPE) as program:
         assert program.stdout is not None
         assert program.stdout.readline().startswith("j")
         program.send_signal(signal.SIGINT)

@@ -3,14 +3,13 @@
 import io
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 from behaviour.stage import Stage
+from forked import PIPE, Forked
 from pooler import Pooler, program
 from postgres_server import PostgresServer
 from simulator_process import SimulatorProcess
@@ -21,7 +20,6 @@ from runner.core.batch import Queued
 from runner.core.view import View
 from runner.work import pool
 
-CHILD = Path(__file__).parents[1] / "crash" / "child.py"
 on_postgresql = pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
 
 
@@ -72,12 +70,7 @@ def test_two_commands_behind_a_pooler_in_transaction_mode_share_the_work(
         assert not listener._thread.is_alive()
     rates = {"rpm": 3000.0, "window": 1.0, "doubt_wait": 1.0}
     words = ["-", "1", stage.database, str(out), server.url, path, json.dumps(rates)]
-    child = subprocess.Popen(
-        [sys.executable, str(CHILD), *words],
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    child = Forked("crash.child", *words, stderr=PIPE)
     try:
         ours = stage.run(rpm=3000.0, window=1.0)
         _, said = child.communicate(timeout=60)

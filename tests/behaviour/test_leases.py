@@ -1,13 +1,9 @@
 """Several workers on one database: who is slow keeps its jobs."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 from behaviour.stage import Stage
-
-CHILD = Path(__file__).parents[1] / "crash" / "child.py"
+from forked import PIPE, Forked
 
 
 def test_runs_longer_than_a_lease_change_no_hands(stage: Stage) -> None:
@@ -17,12 +13,7 @@ def test_runs_longer_than_a_lease_change_no_hands(stage: Stage) -> None:
     waits = {"doubt_wait": 1.0, "stale_wait": 0.5, "lease": lease_s}
     out = stage.folder / "theirs.out.jsonl"
     words = ["-", "1", str(stage.settings["db"]), str(out), stage.server.url, theirs]
-    child = subprocess.Popen(
-        [sys.executable, str(CHILD), *words, json.dumps(waits)],
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    child = Forked("crash.child", *words, json.dumps(waits), stderr=PIPE)
     try:
         ours = stage.run(stage.lines(6, "ours", fate=slow), lease=lease_s)
         _, said = child.communicate(timeout=60)

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from forked import DEVNULL, PIPE, Forked
+
 LIMIT_S = 60.0
 SIMULATED = ("--simulate", "--simulator=--duration=0.05")
 """A rehearsal whose runs take a twentieth of a second."""
@@ -23,51 +25,20 @@ class Ended:
     err: str
 
 
-class Nursery:
-    """`nursery.py` in a process of its own; it ends with its context."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("nursery.py"))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def ask(self, asked: Mapping[str, object]) -> int:
-        """Have a command run and return its exit code."""
-        if self._process.stdin is None or self._process.stdout is None:
-            raise TypeError("no pipes")
-        self._process.stdin.write(f"{json.dumps(asked)}\n")
-        self._process.stdin.flush()
-        return int(self._process.stdout.readline())
-
-    def close(self) -> None:
-        """Let it end."""
-        self._process.communicate(timeout=LIMIT_S)
-
-
 @dataclass(frozen=True)
 class Shell:
     """A folder to work in, and an environment that nothing of the machine's reaches."""
 
     folder: Path
-    nursery: Nursery
 
     def run(self, *words: object, env: Mapping[str, str] | None = None, stdin: str = "") -> Ended:
         """Give a command to a process that is loaded already, and wait for its end."""
-        streams = [self.folder / name for name in (".stdin", ".stdout", ".stderr")]
-        for stream, text in zip(streams, (stdin, "", ""), strict=True):
-            stream.write_text(text, "utf-8")
-        asked = {
-            "words": [*map(str, words)],
-            "folder": str(self.folder),
-            "environ": self.environ(env),
-            "streams": [*map(str, streams)],
-        }
-        code = self.nursery.ask(asked)
-        _, out, err = (stream.read_text("utf-8") for stream in streams)
-        return Ended(code, out, err)
+        process = self._forked(words, env, stdin=PIPE, stdout=PIPE, stderr=PIPE)
+        try:
+            out, err = process.communicate(stdin, LIMIT_S)
+        finally:
+            process.kill()
+        return Ended(process.wait(), out, err)
 
     def installed(self, *words: object, env: Mapping[str, str] | None = None) -> Ended:
         """Give the command as it is installed, and wait for its end."""
@@ -95,34 +66,39 @@ class Shell:
         )
         return Ended(done.returncode, done.stdout, done.stderr)
 
-    def start(self, *words: object) -> "subprocess.Popen[str]":
+    def start(self, *words: object) -> Forked:
         """Give a command and do not wait."""
-        return subprocess.Popen(
-            [*COMMAND, *map(str, words)],
-            cwd=self.folder,
-            env=self.environ(None),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return self._forked(words, None, stdin=DEVNULL, stdout=PIPE, stderr=PIPE)
 
     def on_terminal(self, *words: object, env: Mapping[str, str] | None = None) -> Ended:
         """Give a command on a terminal of 100 columns; `out` holds all that it drew."""
         ours, theirs = pty.openpty()
         size = {"COLUMNS": "100", "LINES": "30", "TERM": "xterm"}
-        with subprocess.Popen(
-            [*COMMAND, *map(str, words)],
-            cwd=self.folder,
-            env=self.environ({**size, **(env or {})}),
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-        ) as process:
-            os.close(theirs)
-            drawn = _all_of(ours)
-            os.close(ours)
-            return Ended(process.wait(LIMIT_S), drawn, "")
+        seen = {**size, **(env or {})}
+        process = self._forked(words, seen, stdin=theirs, stdout=theirs, stderr=theirs)
+        os.close(theirs)
+        drawn = _all_of(ours)
+        os.close(ours)
+        return Ended(process.wait(LIMIT_S), drawn, "")
+
+    def _forked(
+        self,
+        words: Iterable[object],
+        env: Mapping[str, str] | None,
+        *,
+        stdin: int,
+        stdout: int,
+        stderr: int,
+    ) -> Forked:
+        return Forked(
+            "runner",
+            *words,
+            folder=self.folder,
+            environ=self.environ(env),
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+        )
 
     def manifest(self, name: str, lines: Iterable[Mapping[str, object]]) -> str:
         """Write a manifest and return its name."""
@@ -142,11 +118,11 @@ class Shell:
         return {**_KEPT, "LANG": "C.UTF-8", **(more or {})}
 
 
-def interrupt(process: "subprocess.Popen[str]") -> Ended:
+def interrupt(process: Forked) -> Ended:
     """Press Ctrl-C and wait for the end."""
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=LIMIT_S)
-    return Ended(process.returncode, out, err)
+    return Ended(process.wait(), out, err)
 
 
 def _all_of(descriptor: int) -> str:

@@ -4,15 +4,15 @@ import json
 import re
 
 import pytest
-from cli.shell import SIMULATED, Ended, Nursery, Shell
+from cli.shell import SIMULATED, Ended, Shell
 
 DB = ("--db", "runner-simulated.db")
 
 
 @pytest.fixture(scope="module")
-def carried(tmp_path_factory: pytest.TempPathFactory, nursery: Nursery) -> Shell:
+def carried(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     """A shell whose folder holds a batch m of three jobs at rest: for tests that change nothing."""
-    shell = Shell(tmp_path_factory.mktemp("carried"), nursery)
+    shell = Shell(tmp_path_factory.mktemp("carried"))
     assert shell.run("run", shell.jobs(3), *SIMULATED, "--out", "r.jsonl").code == 0
     return shell
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from crash_run import Scene
+from forked import Forked
 from simulator_process import SimulatorProcess
 from work_command import state_of
 
@@ -21,13 +22,13 @@ def scene(tmp_path: Path, database: str) -> Iterator[Scene]:
         yield Scene(tmp_path, server, 36, database)
 
 
-def until_creates(scene: Scene, child: "subprocess.Popen[bytes]", many: int) -> None:
+def until_creates(scene: Scene, child: Forked, many: int) -> None:
     while child.poll() is None and scene.server.audit().count("create_requests") < many:
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(0.05)
 
 
-def freeze(scene: Scene, child: "subprocess.Popen[bytes]") -> None:
+def freeze(scene: Scene, child: Forked) -> None:
     """Stop the process where it holds no lock on the file: else nobody can write, stopped or not.
 
     A server ends by itself the transaction of a client that says nothing for long.

@@ -78,7 +78,7 @@ def network(tmp_path: Path, postgres_server: PostgresServer, template: str) -> I
 
 @pytest.fixture
 def commands(network: Network) -> Iterator[tuple[WorkCommand, WorkCommand]]:
-    first, second = (WorkCommand(network.flags, enter=host.enter) for host in network.hosts)
+    first, second = (WorkCommand(network.flags, host=host.name) for host in network.hosts)
     yield first, second
     first.kill()
     second.kill()

@@ -6,8 +6,6 @@ And one that only loses the database is not: it lives on with the answers that i
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -15,6 +13,7 @@ from threading import Event
 
 import pytest
 from crash_run import Scene
+from forked import PIPE, Forked
 from postgres_server import PostgresServer
 from simulator_process import SimulatorProcess
 from until import until
@@ -66,9 +65,7 @@ def check(scene: Scene) -> None:
 def test_the_timer_ends_a_process_that_is_stopped_unless_it_was_put_off(
     does: str, code: int
 ) -> None:
-    child = subprocess.Popen(
-        [sys.executable, "-c", DEAD_MAN, does], stdout=subprocess.PIPE, text=True
-    )
+    child = Forked("", does, source=DEAD_MAN, stdout=PIPE)
     with child:
         assert child.stdout is not None
         assert child.stdout.readline() == "wound\n"

@@ -40,7 +40,7 @@ MET_ON_POSTGRESQL = (set(Point) if EVERY_ENGINE else OF_THE_STORE) - NOT_REACHED
 @pytest.fixture
 def scene(tmp_path: Path, database: str) -> Iterator[Scene]:
     with SimulatorProcess("--duration", "0.15") as server:
-        yield Scene(tmp_path, server, 18, database)
+        yield Scene(tmp_path, server, 12, database)
 
 
 @pytest.mark.on_sqlite

@@ -2,12 +2,12 @@
 
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from crash_run import KILLED, OF_THE_COMMAND, Scene
+from forked import Forked
 from simulator_process import SimulatorProcess
 from until import until
 from ways import PROCESSES
@@ -32,7 +32,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
         yield scene
 
 
-def until_creates(scene: Scene, child: "subprocess.Popen[bytes]", many: int) -> None:
+def until_creates(scene: Scene, child: Forked, many: int) -> None:
     until(
         lambda: child.poll() is not None or scene.server.audit().count("create_requests") >= many,
         LIMIT_S,
@@ -55,7 +55,7 @@ def test_a_killed_worker_is_replaced_and_said_and_one_interrupt_drains_all(scene
         workers = children_of(command.pid)
         # As a terminal does: to all of the group. The workers are in groups of their own.
         os.killpg(command.pid, signal.SIGINT)
-        said = command.communicate(timeout=LIMIT_S)[1].decode()
+        said = command.communicate(timeout=LIMIT_S)[1]
     finally:
         command.kill()
     assert command.returncode == 3, said

@@ -1,5 +1,4 @@
 import os
-import resource
 import shutil
 import signal
 import stat
@@ -7,10 +6,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from export.samples import COMPLETED
+from forked import PIPE, Forked
 
 from runner.core.errors import Stopped, UsageError
 from runner.core.outcome import Outcome
@@ -20,14 +21,16 @@ from runner.export.row import row_line
 from runner.export.write import Form, write
 
 CHILD = """
-import os, signal, sys
+import os, resource, signal, sys
 from runner.core.errors import RunnerError
 from runner.core.model import JobState
 from runner.core.outcome import Outcome
 from runner.core.points import Point
 from runner.export.write import Form, write
 
-out, form, point, rows = sys.argv[1:]
+out, form, point, rows, limit = sys.argv[1:]
+if int(limit):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
 
 def reach(here):
     if here == point:
@@ -51,20 +54,18 @@ except RunnerError as told:
 ROWS_OF_900_KB = 560  # about 1.6 kB each when staged for Parquet
 
 
-def export(
-    out: str, form: Form, *, point: str = "", rows: int = 10, file_limit: int | None = None
-) -> "subprocess.CompletedProcess[bytes]":
-    def limit() -> None:
-        if file_limit is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
+@dataclass(frozen=True)
+class Ended:
+    returncode: int
+    stdout: str
+    stderr: str
 
-    return subprocess.run(
-        [sys.executable, "-c", CHILD, out, form, point, str(rows)],
-        capture_output=True,
-        timeout=60,
-        check=False,
-        preexec_fn=limit,  # the limit must be the child's
-    )
+
+def export(out: str, form: Form, *, point: str = "", rows: int = 10, file_limit: int = 0) -> Ended:
+    words = (out, form, point, rows, file_limit)
+    child = Forked("", *words, source=CHILD, stdout=PIPE, stderr=PIPE)
+    said = child.communicate(timeout=60)
+    return Ended(child.wait(), *said)
 
 
 def names(folder: Path) -> list[str]:
@@ -102,7 +103,7 @@ def test_no_room_leaves_the_old_file_says_one_line_and_exits_3(form: Form, tmp_p
     out = tmp_path / "r.out"
     out.write_bytes(b"old")
     stopped = export(str(out), form, rows=3000, file_limit=500_000)
-    (said,) = stopped.stderr.decode().splitlines()
+    (said,) = stopped.stderr.splitlines()
     assert said.removeprefix(str(tmp_path)) in {
         f"/{name}: disk full, or a quota reached: the results were not written;"
         " make room and give the same command again"
@@ -133,8 +134,8 @@ def test_a_disk_of_one_megabyte_keeps_the_old_file(form: Form, tiny_disk: Path) 
     out = tiny_disk / "r.out"
     out.write_bytes(b"old")
     stopped = export(str(out), form, rows=3000)
-    assert (stopped.returncode, stopped.stderr.count(b"\n")) == (Stopped.exit_code, 1)
-    assert b"disk full" in stopped.stderr
+    assert (stopped.returncode, stopped.stderr.count("\n")) == (Stopped.exit_code, 1)
+    assert "disk full" in stopped.stderr
     assert (out.read_bytes(), names(tiny_disk)) == (b"old", ["r.out"])
     assert export(str(out), form, rows=10).returncode == 0
 
@@ -143,44 +144,40 @@ def test_a_disk_with_room_for_the_staged_rows_only_keeps_the_old_file(tiny_disk:
     out = tiny_disk / "r.parquet"
     out.write_bytes(b"old")
     stopped = export(str(out), Form.PARQUET, rows=ROWS_OF_900_KB)
-    assert (stopped.returncode, stopped.stderr.count(b"\n")) == (Stopped.exit_code, 1)
-    assert b"disk full" in stopped.stderr
+    assert (stopped.returncode, stopped.stderr.count("\n")) == (Stopped.exit_code, 1)
+    assert "disk full" in stopped.stderr
     assert (out.read_bytes(), names(tiny_disk)) == (b"old", ["r.parquet"])
 
 
 def test_a_full_device_stops_a_straight_export_with_one_line() -> None:
     stopped = export("/dev/full", Form.JSONL)
     assert stopped.returncode == Stopped.exit_code
-    assert stopped.stderr.startswith(b"/dev/full: disk full")
+    assert stopped.stderr.startswith("/dev/full: disk full")
 
 
 @pytest.mark.parametrize("out", ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
 def test_standard_output_gets_the_rows_and_nothing_else(out: str) -> None:
     done = export(out, Form.JSONL, rows=3)
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout.count(b"\n") == 3
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("\n") == 3
 
 
 @pytest.mark.parametrize("form", [Form.JSONL, Form.PARQUET])
 def test_a_reader_that_leaves_ends_the_export_quietly(form: Form) -> None:
-    child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, "-", form, "", "20000"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    child = Forked("", "-", form, "", 20_000, 0, source=CHILD, stdout=PIPE, stderr=PIPE)
     assert child.stdout is not None
     assert child.stderr is not None
-    assert child.stdout.read(1)
+    assert child.stdout.buffer.read(1)
     child.stdout.close()
     said = child.stderr.read()
     child.stderr.close()
-    assert (child.wait(timeout=60), said) == (0, b"")
+    assert (child.wait(timeout=60), said) == (0, "")
 
 
 def test_a_standard_output_that_is_closed_is_told(tmp_path: Path) -> None:
     said = tmp_path / "said"
     child = subprocess.run(
-        ["sh", "-c", 'exec "$0" -c "$1" - jsonl "" 1 >&- 2>"$2"', sys.executable, CHILD, said],
+        ["sh", "-c", 'exec "$0" -c "$1" - jsonl "" 1 0 >&- 2>"$2"', sys.executable, CHILD, said],
         check=False,
         timeout=60,
     )

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli.shell import Nursery, Shell
+from cli.shell import Shell
 from langgraph_server import LangGraphServer, program
 
 
@@ -17,13 +17,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LangGraphServer
         yield one
 
 
-@pytest.fixture(scope="session")
-def nursery() -> Iterator[Nursery]:
-    opened = Nursery()
-    yield opened
-    opened.close()
-
-
 @pytest.fixture
-def shell(tmp_path: Path, nursery: Nursery) -> Shell:
-    return Shell(tmp_path, nursery)
+def shell(tmp_path: Path) -> Shell:
+    return Shell(tmp_path)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 from cli.shell import Shell
 from cutting_proxy import CuttingProxy
+from forked import Forked
 from langgraph_server import ASSISTANT, LangGraphServer, given, metadata_of
 
 MADE_BY_RUNNER = 40
@@ -67,7 +68,7 @@ def theirs(server: LangGraphServer, threads: list[str]) -> dict[str, str]:
     return long
 
 
-def killed_at(child: "subprocess.Popen[str]", proxy: CuttingProxy, creates: int) -> None:
+def killed_at(child: Forked, proxy: CuttingProxy, creates: int) -> None:
     """Kill the command once so many creates have gone by."""
     while child.poll() is None and proxy.creates < creates:
         with contextlib.suppress(subprocess.TimeoutExpired):

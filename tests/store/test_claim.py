@@ -1,12 +1,11 @@
 """A claim takes what may be taken, once, by the index, and under a good lease alone."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
 import pytest
+from forked import PIPE, Forked
 from sqlalchemy import Connection, text
 from sqlalchemy.sql.elements import TextClause
 from store_book import begin, count, line, queue, rows, working, write
@@ -40,15 +39,7 @@ def test_two_processes_that_claim_at_once_share_the_jobs_and_none_is_taken_twice
 ) -> None:
     store = open_store()
     queue(store, begin(store), [line(number) for number in range(1, 401)])
-    children = [
-        subprocess.Popen(
-            [sys.executable, "-c", CHILD, store_url],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
+    children = [Forked("", store_url, source=CHILD, stdin=PIPE, stdout=PIPE) for _ in range(2)]
     try:
         for child in children:
             assert child.stdout is not None

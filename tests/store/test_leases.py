@@ -2,13 +2,11 @@
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
+from forked import PIPE, Forked
 from sqlalchemy import text
 from store_book import begin, count, counted, line, queue, rows, tallied, working, write
 
@@ -55,7 +53,7 @@ for order in sys.stdin:
 class Other:
     """Another process that works, and what it said its id was."""
 
-    process: "subprocess.Popen[str]"
+    process: Forked
     id: str
 
     def tell(self, order: str) -> str:
@@ -69,13 +67,7 @@ class Other:
 @pytest.fixture
 def other(store_url: str, store: Store) -> Iterator[Other]:
     queue(store, begin(store), [line(number) for number in range(1, 6)])
-    process = subprocess.Popen(
-        [sys.executable, "-c", CHILD, store_url],
-        cwd=Path(__file__).parent.parent,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    process = Forked("", store_url, source=CHILD, stdin=PIPE, stdout=PIPE)
     assert process.stdout is not None
     yield Other(process, process.stdout.readline().strip())
     process.send_signal(signal.SIGCONT)

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.config import Config
+from forked import PIPE, Forked
 from house.new_tables import migrated, statements
 from postgres_server import PostgresServer
 from sqlalchemy import TypeDecorator, text
-from sqlmodel import SQLModel
 from store_book import begin, count, line, queue, rows, working, write
 
 from runner.core.errors import UsageError
@@ -24,10 +24,12 @@ from runner.core.moves import Doubt, Evidence, Held, Intend, Postpone, held
 from runner.store import columns, migrate
 from runner.store.place import place_of, shared_file_system
 from runner.store.store import Store
+from runner.store.tables import METADATA
 
 OPENS = """
 import os, signal, sys
 from runner.store.store import Store
+from runner.store.tables import METADATA
 def reach(point):
     if point == sys.argv[2]:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -44,14 +46,8 @@ connection.execute("ROLLBACK")
 """
 
 
-def child(source: str, *arguments: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-c", source, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def child(source: str, *arguments: str) -> Forked:
+    return Forked("", *arguments, source=source, stdin=PIPE, stdout=PIPE, stderr=PIPE)
 
 
 def test_two_processes_that_open_a_new_database_at_once_make_it_once(empty_url: str) -> None:
@@ -95,7 +91,7 @@ def test_a_new_sqlite_database_is_what_the_migrations_make(tmp_path: Path) -> No
 
 def test_the_columns_of_statements_are_those_of_the_tables() -> None:
     for named in (columns.BATCH, columns.ORIGIN, columns.JOB, columns.BUDGET):
-        table = SQLModel.metadata.tables[named.name]
+        table = METADATA.tables[named.name]
         told = {one.name: one.type for one in named.columns}
         assert set(told) == set(table.columns.keys())
         for name, kind in told.items():
@@ -110,8 +106,9 @@ def test_work_begins_without_the_models_and_without_alembic(tmp_path: Path) -> N
         "import sys\nfrom runner.store.store import Store\nStore.open(sys.argv[1]).close()\n"
         "print(sorted({'sqlmodel', 'sqlalchemy.orm', 'alembic'} & set(sys.modules)))"
     )
-    out, err = child(source, str(tmp_path / "new.db")).communicate(timeout=60)
-    assert out.strip() == "[]", err
+    started = [sys.executable, "-c", source, str(tmp_path / "new.db")]
+    done = subprocess.run(started, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.strip() == "[]", done.stderr
 
 
 def test_a_database_from_a_newer_runner_is_refused(store: Store, store_url: str) -> None:

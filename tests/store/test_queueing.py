@@ -1,10 +1,7 @@
 """Lines become jobs once each, whatever was queued before and wherever a pass was killed."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from forked import PIPE, Forked
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from store_book import begin, count, counted, line, queue, rows, tallied, working, write
@@ -68,11 +65,9 @@ def test_a_manifest_with_faults_is_read_again(store: Store) -> None:
 def test_a_kill_while_queueing_leaves_whole_chunks_and_the_next_pass_goes_on(
     store_url: str, point: str, chunk: int
 ) -> None:
-    arguments = [sys.executable, "-c", CHILD, store_url, point, str(chunk)]
-    killed = subprocess.run(
-        arguments, cwd=Path(__file__).parent.parent, timeout=60, check=False, capture_output=True
-    )
-    assert killed.returncode == -9, killed.stderr
+    killed = Forked("", store_url, point, chunk, source=CHILD, stderr=PIPE)
+    _, said = killed.communicate(timeout=60)
+    assert killed.returncode == -9, said
     store = Store.open(store_url)
     try:
         whole = min(1500, 1000 * (chunk - 1 if point == "queue_before_commit" else chunk))
