@@ -10,8 +10,9 @@ dozen objects for what is one write of bytes that we know. So the line between "
 import asyncio
 import re
 import socket
+from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import TypeVar, overload
+from typing import NamedTuple, TypeVar, overload
 
 import aiohttp
 from msgspec import Struct
@@ -29,8 +30,6 @@ from runner.http.sse import EventParser, is_stream
 
 T = TypeVar("T")
 
-# A server may spoil several idle connections at once; one that spoils each new one is no server.
-MOST_SPOILT = 20
 # How many turns of the loop a stopped exchange may take to end; two or three are seen.
 TURNS_TO_STOP = 50
 # So many kinds of requests have their header lines kept; a dialect has a handful.
@@ -89,6 +88,13 @@ class _Head(Struct, frozen=True):
         return inflated(whole, self.headers.get("content-encoding", ""))
 
 
+class _Idle(NamedTuple):
+    """A connection that waits for its next request, and since when."""
+
+    connection: aiohttp.connector.Connection
+    since_s: float
+
+
 class _Exchange:
     """One request's way: the connection that it was given, and the answer to it."""
 
@@ -98,11 +104,6 @@ class _Exchange:
         self.watch = watch
         self.connection: aiohttp.connector.Connection | None = None
         self.transport: asyncio.Transport | None = None
-
-    def done(self) -> None:
-        """Give the connection back; aiohttp keeps it only where nothing more can come on it."""
-        if self.connection is not None:
-            self.connection.release()
 
     async def end(self) -> None:
         """Hang up, and come back when the socket is closed: asyncio does so at its next turn."""
@@ -129,7 +130,9 @@ class AiohttpSender:
         self._proxy = URL(route.proxy) if route.proxy else None
         # The exchange's own limit bounds connecting too (Watch.limit).
         self._limits = aiohttp.ClientTimeout(total=None)
-        self._connectors: dict[bool, aiohttp.TCPConnector] = {}
+        self._connector: aiohttp.TCPConnector | None = None
+        self._idle: deque[_Idle] = deque()
+        self._tidying: asyncio.TimerHandle | None = None
         self._destination: aiohttp.ClientRequest | None = None
         self._busy: set[_Exchange] = set()
         self._deadlines = Deadlines()
@@ -150,7 +153,7 @@ class AiohttpSender:
                 head = await self._answer(exchange, call)
                 body = await head.body()
             whole = True
-            exchange.done()
+            self._keep(exchange)
         except Exception as trouble:  # noqa: BLE001 - whatever it is, the request may have left
             return self._silence(trouble, exchange)
         finally:
@@ -196,7 +199,7 @@ class AiohttpSender:
                     inflater.finish()
                 last = parser.finish()
             whole = True
-            exchange.done()
+            self._keep(exchange)
         except Exception as trouble:  # noqa: BLE001 - whatever it is, the request may have left
             last = self._silence(trouble, exchange)
         finally:
@@ -212,14 +215,18 @@ class AiohttpSender:
         for exchange in stopped:
             exchange.watch.stop()
             exchange.hang_up()
-        connectors = [*self._connectors.values()]
-        self._connectors.clear()
+        connector, self._connector = self._connector, None
+        while self._idle:
+            _end(self._idle.pop().connection)
+        if self._tidying is not None:
+            self._tidying.cancel()
+            self._tidying = None
         # A closed connector forgets a tunnel that is half made, and leaves its socket open.
         for _ in range(TURNS_TO_STOP):
             if self._busy.isdisjoint(stopped):
                 break
             await asyncio.sleep(0)
-        for connector in connectors:
+        if connector is not None:
             await connector.close(abort_ssl=True)
 
     async def aclose(self) -> None:
@@ -232,14 +239,9 @@ class AiohttpSender:
         watch = exchange.watch
         where = self._to_connect()
         head = self._head(call, where)
-        connector = self._connector(creates=call.creates)
-        connection = await connector.connect(where, traces=[], timeout=self._limits)
-        # An answer that nobody asked for (a 408 before closing, a second answer to the call before)
-        # waits in such a connection and would be taken for ours.
-        for _ in range(MOST_SPOILT):
-            if connection.protocol is not None and not connection.protocol.should_close:
-                break
-            connection.close()
+        connection = self._kept(creates=call.creates)
+        if connection is None:
+            connector = self._connecting()
             connection = await connector.connect(where, traces=[], timeout=self._limits)
         exchange.connection = connection
         exchange.transport = transport = connection.transport
@@ -257,6 +259,42 @@ class AiohttpSender:
                 break
         watch.stage = Stage.ANSWERING
         return _Head(message.code, message.headers, content)
+
+    def _kept(self, *, creates: bool) -> aiohttp.connector.Connection | None:
+        """Return the idle connection that was used last, if one is fit for another request.
+
+        aiohttp's own keeping asks a dozen questions for each request, for many hosts and limits.
+        """
+        keep_s = self._route.keep_create_s if creates else self._route.keep_s
+        now = asyncio.get_running_loop().time()
+        while self._idle and now - self._idle[-1].since_s < keep_s:
+            connection = self._idle.pop().connection
+            if _is_fit(connection):
+                return connection
+            _end(connection)
+        return None
+
+    def _keep(self, exchange: _Exchange) -> None:
+        """Keep a connection whose answer was read to its end, if nothing more can come on it."""
+        connection = exchange.connection
+        if connection is None:
+            return
+        if self._closed or exchange.watch.stopped or not _is_fit(connection):
+            _end(connection)
+            return
+        loop = asyncio.get_running_loop()
+        self._idle.append(_Idle(connection, loop.time()))
+        if self._tidying is None:
+            self._tidying = loop.call_later(self._route.keep_s, self._tidy)
+
+    def _tidy(self) -> None:
+        """Close what has idled for too long; those in front were used last of all."""
+        self._tidying = None
+        loop = asyncio.get_running_loop()
+        while self._idle and loop.time() - self._idle[0].since_s >= self._route.keep_s:
+            _end(self._idle.popleft().connection)
+        if self._idle:
+            self._tidying = loop.call_later(self._route.keep_s, self._tidy)
 
     def _to_connect(self) -> aiohttp.ClientRequest:
         """Return where every call goes, in the words that a connector wants."""
@@ -296,26 +334,35 @@ class AiohttpSender:
                 self._said[kind] = lines
         return lines
 
-    def _connector(self, *, creates: bool) -> aiohttp.TCPConnector:
-        """Return the connector for creates or for the rest, made in the loop that uses it.
+    def _connecting(self) -> aiohttp.TCPConnector:
+        """Return what makes connections, made in the loop that uses it.
 
-        Two, because aiohttp keeps one idle time for all that a connector holds. No limit on either:
-        how much is in flight is decided above, and polls must not wait behind creates.
+        It has no limit: how much is in flight is decided above.
         """
-        connector = self._connectors.get(creates)
-        if connector is None:
-            route = self._route
-            connector = aiohttp.TCPConnector(
-                ssl=route.trust,
-                limit=0,
-                keepalive_timeout=route.keep_create_s if creates else route.keep_s,
-                socket_factory=_socket_factory(self._options),
+        if self._connector is None:
+            self._connector = aiohttp.TCPConnector(
+                ssl=self._route.trust, limit=0, socket_factory=_socket_factory(self._options)
             )
-            self._connectors[creates] = connector
-        return connector
+        return self._connector
 
     def _silence(self, trouble: BaseException, exchange: _Exchange) -> Silence:
         return silence_of(trouble, exchange.watch, proxied=self._proxy is not None)
+
+
+def _is_fit(connection: aiohttp.connector.Connection) -> bool:
+    """Whether a connection may carry another request.
+
+    An answer that nobody asked for (a 408 before closing, a second answer to the call before) waits
+    in one that may not, and would be taken for ours.
+    """
+    protocol = connection.protocol
+    return protocol is not None and protocol.is_connected() and not protocol.should_close
+
+
+def _end(connection: aiohttp.connector.Connection) -> None:
+    if connection.transport is not None:
+        connection.transport.abort()
+    connection.close()
 
 
 def _lines(headers: Sequence[tuple[str, str]]) -> str:

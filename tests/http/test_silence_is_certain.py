@@ -9,6 +9,7 @@ from broken_server import RUN, BrokenServer
 from ways import LARGE
 
 from runner.core.call import Answer, Call, Reply, Silence
+from runner.http.aiohttp_sender import AiohttpSender
 from runner.http.route import Route
 from runner.http.sender import Sender
 
@@ -248,6 +249,17 @@ async def test_a_create_does_not_use_a_connection_that_idled_too_long(
         assert is_ok(await sender.send(read("ok")))
     await sender.aclose()
     assert len(server.lines) <= 4
+
+
+async def test_a_connection_that_nobody_uses_again_is_closed_in_time(
+    server: BrokenServer, trust_none: ssl.SSLContext
+) -> None:
+    sender = AiohttpSender(Route(f"{server.url}/v1", trust=trust_none, keep_s=0.05))
+    assert is_ok(await sender.send(read("ok")))
+    assert (await server.an_end()).ended == "reset"
+    assert is_ok(await sender.send(read("ok")))
+    await sender.aclose()
+    assert len(server.lines) == 2
 
 
 async def test_a_second_answer_to_one_request_is_not_taken_for_the_next_ones(
