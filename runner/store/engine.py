@@ -2,7 +2,8 @@
 
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from random import Random
 from threading import Lock
 
@@ -122,9 +123,26 @@ def _sqlite(place: Place, begin: str) -> Engine:
 
     @event.listens_for(engine, "begin")
     def start(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        # Not through SQLAlchemy, which makes a context and a result of it: once a group of moves.
+        with sqlite_driver(connection, begin) as driver:
+            driver.execute(begin)
 
     return engine
+
+
+@contextmanager
+def sqlite_driver(connection: Connection, statement: str) -> Iterator[sqlite3.Connection]:
+    """Give SQLite's own connection; its errors come as SQLAlchemy would have raised them.
+
+    What is locked or full is told by their codes.
+    """
+    driver = connection.connection.driver_connection
+    if not isinstance(driver, sqlite3.Connection):
+        raise TypeError(f"{driver!r} is no connection to SQLite")
+    try:
+        yield driver
+    except sqlite3.Error as error:
+        raise DBAPIError.instance(statement, None, error, sqlite3.Error) from error
 
 
 def sqlite_code(error: BaseException | None) -> int:

@@ -12,17 +12,16 @@ server's limit for silent transactions.
 """
 
 import re
-import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import TypeAlias
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import Executable
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
 
+from runner.store.engine import sqlite_driver
 from runner.store.pipeline import Answer, send
 
 Value: TypeAlias = int | str | bytes | None
@@ -58,8 +57,8 @@ class Prepared:
     def run(self, connection: Connection, rows: Sequence[Binds]) -> int:
         """Run it for each row; return how many database rows changed in all.
 
-        The sum over all parameter sets is right in sqlite3 and in psycopg (performance.md C). Of
-        no meaning in a pipeline, where the answer is still to come.
+        The sum over all parameter sets is right in sqlite3 (performance.md C), and on PostgreSQL
+        with `together`. Of no meaning in a pipeline, where the answer is still to come.
         """
         return self.send(connection, rows).rowcount
 
@@ -160,11 +159,5 @@ def _in_brackets(text: str) -> tuple[str, str]:
 
 
 def _run_many(connection: Connection, text: str, rows: Sequence[tuple[Value, ...]]) -> Answer:
-    driver = connection.connection.driver_connection
-    if not isinstance(driver, sqlite3.Connection):
-        raise TypeError(f"{driver!r} is no connection to SQLite")
-    try:
+    with sqlite_driver(connection, text) as driver:
         return driver.executemany(text, rows)
-    except sqlite3.Error as error:
-        # As SQLAlchemy would have raised it: what is locked or full is told by its code.
-        raise DBAPIError.instance(text, None, error, sqlite3.Error) from error

@@ -1,15 +1,20 @@
 """Whatever is asked while work goes on is answered from an index, at ten million jobs too.
 
 The statements are heard as they are sent, on either engine, so that a new one is in the test by
-itself; on SQLite by its driver, since the hot path sends them past SQLAlchemy. PostgreSQL is told
-that its tables are large: it scans small ones whatever indexes they have.
+itself; by its driver too, since the hot path sends them past SQLAlchemy. PostgreSQL is told that
+its tables are large: it scans small ones whatever indexes they have.
 """
 
 import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Self
 
+import psycopg
+import pytest
+from psycopg.abc import Params, Query
+from psycopg.rows import TupleRow
 from sqlalchemy import Connection, Engine, event, text
 from store_book import Working, begin, line, queue, write
 from store_ends import HUNG_UP, create, fail, rest_in_doubt, sent, succeed
@@ -28,6 +33,13 @@ MOVES = (
     r"\s*INSERT INTO outcome ",
 )
 """Of the hot path: intended, created, ended, and what is kept of it."""
+OWN_INDEX = {
+    **dict.fromkeys(MOVES[:3], "job_pkey"),
+    r"\s*SELECT id FROM job\b.*blocked = 0.* FOR UPDATE": "job_ready",
+    r"\s*SELECT id FROM job\b.*state IN .* FOR UPDATE": "job_adrift",
+    r"\s*UPDATE job j? ?SET worker": "job_pkey",
+}
+"""The one index by which PostgreSQL should find the jobs of a statement."""
 Parameters = Mapping[str, object] | Sequence[object]
 Heard = dict[str, Parameters]
 
@@ -53,6 +65,21 @@ def hearing(store: Store) -> Iterator[Heard]:
         driver = connection.connection.driver_connection
         if isinstance(driver, sqlite3.Connection):
             driver.set_trace_callback(told)
+        elif isinstance(driver, psycopg.Connection):
+            driver.cursor_factory = psycopg.Cursor if told is None else Hearing
+
+    class Hearing(psycopg.Cursor[TupleRow]):
+        def execute(
+            self,
+            query: Query,
+            params: Params | None = None,
+            *,
+            prepare: bool | None = None,
+            binary: bool | None = None,
+        ) -> Self:
+            told = query.decode() if isinstance(query, bytes) else str(query)
+            heard.setdefault(told, () if params is None else params)
+            return super().execute(told.encode(), params, prepare=prepare, binary=binary)
 
     event.listen(Engine, "before_cursor_execute", hear)
     # With its values in it, each row of a statement is one of its own; the kinds are few.
@@ -125,28 +152,58 @@ def test_nothing_that_work_asks_scans_the_jobs(store: Store) -> None:
         work_on(at)
     for move in MOVES:
         assert any(re.match(move, sent) for sent in heard), move
-    plans = store._write(lambda connection: planned(connection, heard))
+    plans = store._write(lambda connection: planned(connection, heard, as_large))
     scans = {statement: plan for statement, plan in plans.items() if scanned(plan)}
     assert scans == {}, "\n".join(f"{s}\n{p}" for s, p in scans.items())
     for index in ("job_ready", "job_later", "job_adrift", "job_worker"):
         assert any(index in plan for plan in plans.values()), index
 
 
-def planned(connection: Connection, heard: Heard) -> dict[str, str]:
-    """Return the plan of each heard statement, in tables that are called large."""
+@pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
+def test_jobs_are_found_by_the_right_index_where_all_waited_when_they_were_counted(
+    store: Store,
+) -> None:
+    batch = begin(store)
+    queue(store, batch, [line(n) for n in range(1, 2001)])
+    # All can be claimed and nobody holds one: to the planner the primary key in its order is as
+    # good as job_ready, whatever comes to rest at its front, and job_worker is empty.
+    store._write(lambda connection: connection.execute(text("ANALYZE job")))
+    me = store.enlist(batches="nightly", version="test").id
+    with hearing(store) as heard:
+        for job in store.claim(me, [Want(batch.id, None, 20)]):
+            succeed(store, job)
+        store.claim_adrift(me, [batch.id], 20)
+    plans = store._write(lambda connection: planned(connection, heard, lambda _connection: None))
+    for pattern, index in OWN_INDEX.items():
+        found = [plan for sent, plan in plans.items() if re.match(pattern, sent, re.DOTALL)]
+        assert found, pattern
+        for plan in found:
+            assert re.findall(r"using (job_\w+) on job\b", plan) == [index], plan
+
+
+def as_large(connection: Connection) -> None:
+    """Let PostgreSQL count the rows, and tell it that there are many more."""
+    if connection.dialect.name != "postgresql":
+        return
+    for table in LARGE:
+        connection.exec_driver_sql(f"ANALYZE {table}")
+    # The planner takes the rows for a page from here, and the pages from the file.
+    connection.execute(
+        text(
+            "UPDATE pg_class SET reltuples = reltuples * :times WHERE oid IN"
+            " (SELECT indexrelid FROM pg_index WHERE indrelid::regclass::text = ANY(:large)"
+            " UNION SELECT indrelid FROM pg_index WHERE indrelid::regclass::text = ANY(:large))"
+        ),
+        {"times": TIMES, "large": list(LARGE)},
+    )
+
+
+def planned(
+    connection: Connection, heard: Heard, prepare: Callable[[Connection], None]
+) -> dict[str, str]:
+    """Return the plan of each heard statement, in tables made ready by `prepare`."""
     postgresql = connection.dialect.name == "postgresql"
-    if postgresql:
-        for table in LARGE:
-            connection.exec_driver_sql(f"ANALYZE {table}")
-        # The planner takes the rows for a page from here, and the pages from the file.
-        connection.execute(
-            text(
-                "UPDATE pg_class SET reltuples = reltuples * :times WHERE oid IN"
-                " (SELECT indexrelid FROM pg_index WHERE indrelid::regclass::text = ANY(:large)"
-                " UNION SELECT indrelid FROM pg_index WHERE indrelid::regclass::text = ANY(:large))"
-            ),
-            {"times": TIMES, "large": list(LARGE)},
-        )
+    prepare(connection)
     prefix = "EXPLAIN" if postgresql else "EXPLAIN QUERY PLAN"
     plans: dict[str, str] = {}
     for statement, parameters in heard.items():
