@@ -13,7 +13,7 @@ do, a second one mostly waits for the first: measured, two wrote no more jobs th
 IDLE_CORES = 0.3
 """With less of a core to spare, a further process only takes from the others."""
 WORTH_S = 10.0
-"""A process needs two seconds of a core to start: with less work left it comes too late."""
+"""A process needs more than a second of a core to start: with less work left it comes too late."""
 LOOKS = 2
 """So many looks in a row must agree: a start, or a checkpoint of the database, is busy too."""
 
