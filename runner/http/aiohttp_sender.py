@@ -4,7 +4,8 @@ It drives aiohttp's connector and its parser of answers without `ClientSession`,
 of a request's time for what we do not want (cookies, redirects, environment) and repeats an
 idempotent request by itself; and without `ClientRequest` on the way out, which costs a task and a
 dozen objects for what is one write of bytes that we know. So the line between "connecting" and
-"sending" is a line of this file.
+"sending" is a line of this file. Idle connections are kept here too, since one host has no use for
+aiohttp's pool.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ import re
 import socket
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import NamedTuple, TypeVar, overload
+from typing import TypeVar, overload
 
 import aiohttp
 from msgspec import Struct
@@ -88,7 +89,7 @@ class _Head(Struct, frozen=True):
         return inflated(whole, self.headers.get("content-encoding", ""))
 
 
-class _Idle(NamedTuple):
+class _Idle(Struct, frozen=True):
     """A connection that waits for its next request, and since when."""
 
     connection: aiohttp.connector.Connection
@@ -98,12 +99,11 @@ class _Idle(NamedTuple):
 class _Exchange:
     """One request's way: the connection that it was given, and the answer to it."""
 
-    __slots__ = ("connection", "transport", "watch")
+    __slots__ = ("connection", "watch")
 
     def __init__(self, watch: Watch) -> None:
         self.watch = watch
         self.connection: aiohttp.connector.Connection | None = None
-        self.transport: asyncio.Transport | None = None
 
     async def end(self) -> None:
         """Hang up, and come back when the socket is closed: asyncio does so at its next turn."""
@@ -111,11 +111,9 @@ class _Exchange:
         await asyncio.sleep(0)
 
     def hang_up(self) -> None:
-        """Abort: a close would first send what the transport still holds."""
-        if self.transport is not None:
-            self.transport.abort()
+        """Close the connection that it was given, if it was."""
         if self.connection is not None:
-            self.connection.close()
+            _end(self.connection)
 
 
 class AiohttpSender:
@@ -244,8 +242,7 @@ class AiohttpSender:
             connector = self._connecting()
             connection = await connector.connect(where, traces=[], timeout=self._limits)
         exchange.connection = connection
-        exchange.transport = transport = connection.transport
-        protocol = connection.protocol
+        transport, protocol = connection.transport, connection.protocol
         if protocol is None or transport is None or protocol.should_close:
             raise aiohttp.ServerDisconnectedError("the server talks before it is asked")
         protocol.set_response_params(read_until_eof=True, auto_decompress=False)
@@ -261,10 +258,7 @@ class AiohttpSender:
         return _Head(message.code, message.headers, content)
 
     def _kept(self, *, creates: bool) -> aiohttp.connector.Connection | None:
-        """Return the idle connection that was used last, if one is fit for another request.
-
-        aiohttp's own keeping asks a dozen questions for each request, for many hosts and limits.
-        """
+        """Return the idle connection that was used last, if one is fit for another request."""
         keep_s = self._route.keep_create_s if creates else self._route.keep_s
         now = asyncio.get_running_loop().time()
         while self._idle and now - self._idle[-1].since_s < keep_s:
@@ -360,6 +354,7 @@ def _is_fit(connection: aiohttp.connector.Connection) -> bool:
 
 
 def _end(connection: aiohttp.connector.Connection) -> None:
+    """Abort: a close would first send what the transport still holds."""
     if connection.transport is not None:
         connection.transport.abort()
     connection.close()

@@ -26,9 +26,9 @@ from runner.store.store import Store
 LARGE = ("job", "body", "attempt", "outcome", "output")
 TIMES = 5000
 MOVES = (
-    r"UPDATE job SET .*\bstate=1,",
-    r"UPDATE job SET .*\bstate=2,",
-    r"UPDATE job SET .*\bstatus=",
+    r"UPDATE job SET .*\bstate=1,.* first_intent_ms=",
+    r"UPDATE job SET state=2, created_ms=",
+    r"UPDATE job SET state=.*\bended_ms=.*\bstatus=.*\brun_id=coalesce\(",
     r"\s*INSERT INTO attempt ",
     r"\s*INSERT INTO outcome ",
 )
