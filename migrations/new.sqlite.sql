@@ -189,22 +189,16 @@ CREATE TABLE job (
 	run_id VARCHAR, 
 	sender VARCHAR, 
 	blocked_by VARCHAR, 
-	possible_double SMALLINT NOT NULL, 
+	possible_double SMALLINT NOT NULL, idle_state SMALLINT GENERATED ALWAYS AS (CASE WHEN worker IS NULL THEN state ELSE -1 END) VIRTUAL, 
 	PRIMARY KEY (id), 
 	FOREIGN KEY(batch_id) REFERENCES batch (id)
 );
-CREATE INDEX job_ended ON job (batch_id, ended_ms, id) WHERE state >= 3;
 CREATE INDEX job_asked ON job (worker, cancel_asked) WHERE cancel_asked = 1 AND worker IS NOT NULL;
-CREATE INDEX job_doubt ON job (batch_id) WHERE state = 1 AND clock_closed_ms > 0;
 CREATE INDEX job_foreign ON job (batch_id) WHERE blocked_by IS NOT NULL;
 CREATE INDEX job_resent ON job (batch_id) WHERE possible_double > 0;
-CREATE INDEX job_adrift ON job (batch_id, id) WHERE state IN (1, 2) AND worker IS NULL;
-CREATE INDEX job_later ON job (batch_id, clock_not_before_ms) WHERE state = 0 AND clock_not_before_ms > 0;
 CREATE INDEX job_line ON job (batch_id, source_id, line);
 CREATE UNIQUE INDEX job_name ON job (batch_id, custom_id);
 CREATE INDEX job_next ON job (origin, thread_id, id) WHERE blocked = 1;
-CREATE INDEX job_ready ON job (batch_id, lane, id) WHERE state = 0 AND blocked = 0 AND clock_not_before_ms = 0 AND worker IS NULL;
-CREATE INDEX job_turn ON job (origin, thread_id) WHERE state < 3 AND blocked = 0 AND own_thread = 0;
 CREATE INDEX job_worker ON job (worker) WHERE worker IS NOT NULL;
 CREATE TABLE lane (
 	id INTEGER NOT NULL, 
@@ -229,4 +223,10 @@ CREATE TABLE source (
 	FOREIGN KEY(batch_id) REFERENCES batch (id)
 );
 CREATE UNIQUE INDEX source_batch ON source (batch_id, path);
-INSERT INTO alembic_version (version_num) VALUES ('0001')
+CREATE INDEX job_ready ON job (batch_id, lane, id) WHERE idle_state = 0 AND blocked = 0 AND clock_not_before_ms = 0;
+CREATE INDEX job_later ON job (batch_id, clock_not_before_ms) WHERE idle_state = 0 AND clock_not_before_ms > 0;
+CREATE INDEX job_turn ON job (origin, thread_id) WHERE idle_state < 3 AND blocked = 0 AND own_thread = 0;
+CREATE INDEX job_adrift ON job (batch_id, id) WHERE idle_state IN (1, 2);
+CREATE INDEX job_ended ON job (batch_id, ended_ms, id) WHERE idle_state >= 3;
+CREATE INDEX job_doubt ON job (batch_id) WHERE idle_state < 3 AND clock_closed_ms > 0;
+INSERT INTO alembic_version (version_num) VALUES ('0002')

@@ -52,7 +52,7 @@ _QUESTIONS = {
         SELECT custom_id, COALESCE(thread_id, '') FROM job j
         WHERE blocked = 1 AND NOT EXISTS (
             SELECT 1 FROM job o WHERE o.origin = j.origin AND o.thread_id = j.thread_id
-            AND o.state < 3 AND o.blocked = 0 AND o.own_thread = 0
+            AND o.idle_state < 3 AND o.blocked = 0 AND o.own_thread = 0
         )
     """,
     "threads in which two jobs may be sent": """

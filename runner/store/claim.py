@@ -51,7 +51,7 @@ _LANES = Prepared(text("SELECT number FROM lane WHERE batch_id = :batch_id ORDER
 DUE = text(
     """
     SELECT id FROM job
-    WHERE batch_id = :batch_id AND state = 0
+    WHERE batch_id = :batch_id AND idle_state = 0
     AND clock_not_before_ms > 0 AND clock_not_before_ms <= :now_ms
     ORDER BY clock_not_before_ms LIMIT :most
     """
@@ -64,32 +64,31 @@ READY = text(
     """
     SELECT id FROM job
     WHERE batch_id = :batch_id AND lane = :lane
-    AND state = 0 AND blocked = 0 AND clock_not_before_ms = 0 AND worker IS NULL
+    AND idle_state = 0 AND blocked = 0 AND clock_not_before_ms = 0
     ORDER BY id LIMIT :most
     """
 )
 # As ranges, and ordered by them: an equal sign would let PostgreSQL read the primary key in its
 # order instead, through all jobs at rest, where most jobs could be claimed when it last counted.
-_READY_LOCKED = text(
+READY_LOCKED = text(
     """
     SELECT id FROM job
     WHERE batch_id = :batch_id AND lane >= :lane AND lane <= :lane
-    AND state = 0 AND blocked = 0 AND clock_not_before_ms = 0 AND worker IS NULL
+    AND idle_state = 0 AND blocked = 0 AND clock_not_before_ms = 0
     ORDER BY batch_id, lane, id LIMIT :most FOR UPDATE SKIP LOCKED
     """
 )
 ADRIFT = text(
     """
     SELECT id FROM job
-    WHERE batch_id = :batch_id AND state IN (1, 2) AND worker IS NULL
+    WHERE batch_id = :batch_id AND idle_state IN (1, 2)
     ORDER BY id LIMIT :most
     """
 )
-_ADRIFT_LOCKED = text(
+ADRIFT_LOCKED = text(
     """
     SELECT id FROM job
-    WHERE batch_id >= :batch_id AND batch_id <= :batch_id
-    AND state IN (1, 2) AND worker IS NULL
+    WHERE batch_id >= :batch_id AND batch_id <= :batch_id AND idle_state IN (1, 2)
     ORDER BY batch_id, id LIMIT :most FOR UPDATE SKIP LOCKED
     """
 )
@@ -121,7 +120,7 @@ HELD = text("SELECT id, token FROM job WHERE worker = :me ORDER BY id")
 NEXT_DUE = text(
     """
     SELECT clock_not_before_ms FROM job
-    WHERE batch_id = :batch_id AND state = 0 AND clock_not_before_ms > 0
+    WHERE batch_id = :batch_id AND idle_state = 0 AND clock_not_before_ms > 0
     ORDER BY clock_not_before_ms LIMIT 1
     """
 )
@@ -213,9 +212,9 @@ _STATEMENTS = {
     ("due", "sqlite"): Prepared(DUE),
     ("due", "postgresql"): Prepared(_DUE_LOCKED),
     ("ready", "sqlite"): Prepared(READY),
-    ("ready", "postgresql"): Prepared(_READY_LOCKED),
+    ("ready", "postgresql"): Prepared(READY_LOCKED),
     ("adrift", "sqlite"): Prepared(ADRIFT),
-    ("adrift", "postgresql"): Prepared(_ADRIFT_LOCKED),
+    ("adrift", "postgresql"): Prepared(ADRIFT_LOCKED),
 }
 
 

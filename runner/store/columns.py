@@ -64,8 +64,8 @@ JOB = _table(
     "job",
     {
         Integer: "id batch_id source_id origin token generation attempt refusals",
-        SmallInteger: "own_thread lane state blocked doubted presumed slow_close cancel_asked "
-        "possible_double",
+        SmallInteger: "own_thread lane state idle_state blocked doubted presumed slow_close "
+        "cancel_asked possible_double",
         BigInteger: "line clock_not_before_ms clock_closed_ms intent_ms first_intent_ms queued_ms "
         "created_ms ended_ms",
         String: "custom_id thread_id status worker run_id sender blocked_by",

@@ -70,7 +70,8 @@ _NUMBERS = select(JOB.c.custom_id, JOB.c.id).where(
     JOB.c.custom_id.in_(bindparam("names", expanding=True)),
 )
 _JOBS_AFTER = (
-    select(JOB)
+    # What follows from other columns the target works out by itself.
+    select(*(column for column in JOB.c if column.computed is None))
     .where(JOB.c.batch_id == bindparam("batch_id"), JOB.c.id > bindparam("after"))
     .order_by(JOB.c.id)
     .limit(bindparam("most"))

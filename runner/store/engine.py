@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from random import Random
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, NullPool, StaticPool, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -14,6 +15,9 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from runner.core.errors import RunnerError, Stopped, UsageError, quoted
 from runner.store.place import Place
+
+if TYPE_CHECKING:
+    import psycopg
 
 WARN_AFTER_S = 2.0
 GIVE_UP_AFTER_S = 120.0
@@ -24,6 +28,12 @@ KEPT_ALIVE = {
     "tcp_user_timeout": 25_000,
 }
 """A connection whose other end is gone without a word is given up after 25 s (libpq's names)."""
+
+POOLED = "pooled"
+"""In a PostgreSQL connection's `info`: whether something stands between it and the server."""
+
+_WHEN_ASKED = 2**31
+"""After so many uses the driver would have a statement prepared that was not asked to be."""
 
 _LOCKED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _SQLITE_TROUBLE = {
@@ -50,6 +60,8 @@ _POSTGRESQL_TROUBLE = {
 _COLLISIONS = frozenset({"40001", "40P01", "55P03"})
 # 25P03: our transaction was ended since we said nothing for long, having been stopped.
 _RESTARTING = frozenset({"57P01", "57P02", "57P03", "25P03"})
+_UNPREPARED = frozenset({"26000", "42P05"})
+"""A prepared statement that is not there, or is there already: the session is another than ours."""
 
 
 class Engines:
@@ -57,6 +69,7 @@ class Engines:
 
     def __init__(self, place: Place) -> None:
         self.place = place
+        self._prepares = True
         if place.engine_name == "sqlite":
             self._writing = _sqlite(place, "BEGIN IMMEDIATE")
             self._reading = self._writing if place.in_memory else _sqlite(place, "BEGIN")
@@ -68,8 +81,6 @@ class Engines:
                 pool_size=1,
                 max_overflow=0,
                 pool_pre_ping=True,
-                # Statements that the server prepared are unknown on the next connection of a
-                # pooler in transaction mode (psycopg's documentation, "prepared statements").
                 connect_args={
                     "prepare_threshold": None,
                     "connect_timeout": 10,
@@ -77,6 +88,7 @@ class Engines:
                     **KEPT_ALIVE,
                 },
             )
+            event.listen(self._writing, "connect", self._connected)
 
     def writing(self) -> Connection:
         """Return a connection whose transactions hold the write lock from their start."""
@@ -86,10 +98,24 @@ class Engines:
         """Return a connection for one short snapshot."""
         return self._reading.connect()
 
+    def prepare_nothing(self) -> None:
+        """Let the server keep no statement prepared on the connections that are made from now on."""
+        self._prepares = False
+
     def dispose(self) -> None:
         """Close what is open."""
         self._writing.dispose()
         self._reading.dispose()
+
+    def _connected(self, connection: "psycopg.Connection", entry: ConnectionPoolEntry) -> None:
+        found = connection.execute("SELECT pg_backend_pid()").fetchone()
+        connection.rollback()
+        # A pooler gives a number of its own for the session at the server, and in transaction mode
+        # changes that session: what was prepared, or listened to, would be another's.
+        direct = found is not None and found[0] == connection.info.backend_pid
+        entry.info[POOLED] = not direct
+        if direct and self._prepares:
+            connection.prepare_threshold = _WHEN_ASKED
 
 
 def _sqlite(place: Place, begin: str) -> Engine:
@@ -170,10 +196,15 @@ def is_lost(error: DBAPIError) -> bool:
     return (
         error.connection_invalidated
         or state.startswith("08")
-        or state in _RESTARTING
+        or state in _RESTARTING | _UNPREPARED
         # A connection that never came to be has no code.
         or (isinstance(error, OperationalError | InterfaceError) and not state)
     )
+
+
+def is_unprepared(error: DBAPIError) -> bool:
+    """Whether something between changed the session at the server, unseen when we connected."""
+    return sqlstate(error.orig) in _UNPREPARED
 
 
 def is_away(error: DBAPIError) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
+from runner.store.engine import POOLED
 from runner.store.light import LightWriter
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ AGAIN_S = 1.0
 
 _LISTEN = text("LISTEN runner")
 _NOTIFY = text("SELECT pg_notify('runner', '')")
-_BACKEND = text("SELECT pg_backend_pid()")
 
 
 def tell_others(connection: Connection) -> None:
@@ -80,11 +80,10 @@ class Listener:
             return driver.fileno()
 
     def _begin(self, connection: Connection, driver: "psycopg.Connection") -> None:
+        if connection.info[POOLED]:
+            self._pooled = True
+            return
         with connection.begin():
-            # A pooler gives a number of its own for the session at the server.
-            if connection.scalar(_BACKEND) != driver.info.backend_pid:
-                self._pooled = True
-                return
             connection.execute(_LISTEN)
         driver.add_notify_handler(lambda _notify: self._heard())
         self._listening = connection

@@ -15,7 +15,7 @@ from runner.core.points import Point, Reach
 from runner.store import locks
 from runner.store.place import Place
 
-HEAD = "0001"
+HEAD = "0002"
 """The revision that this Runner's statements are written for: the newest in migrations/."""
 
 NEW = "new.sqlite.sql"

@@ -25,7 +25,7 @@ _WAIT_ANEW = (
     text(
         """
         UPDATE job SET clock_closed_ms = :now_ms
-        WHERE state IN (1, 2) AND worker IS NULL AND state = 1 AND clock_closed_ms > 0
+        WHERE idle_state IN (1, 2) AND state = 1 AND clock_closed_ms > 0
         """
     ),
     text(
@@ -35,7 +35,9 @@ _WAIT_ANEW = (
         """
     ),
 )
-_DUE = text("UPDATE job SET clock_not_before_ms = 1 WHERE state = 0 AND clock_not_before_ms > 0")
+_DUE = text(
+    "UPDATE job SET clock_not_before_ms = 1 WHERE idle_state = 0 AND clock_not_before_ms > 0"
+)
 _SERVER_MS = text("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)")
 _CHECKPOINT = text("PRAGMA wal_checkpoint(TRUNCATE)")
 

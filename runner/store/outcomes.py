@@ -65,7 +65,7 @@ _SETTLED = text(
     f"""
     SELECT {_COLUMNS}
     FROM job j LEFT JOIN outcome o ON o.job_id = j.id AND o.generation = j.generation
-    WHERE j.batch_id = :batch_id AND j.state >= 3
+    WHERE j.batch_id = :batch_id AND j.idle_state >= 3
     AND (j.ended_ms, j.id) > (:ended_ms, :job_id)
     ORDER BY j.ended_ms, j.id LIMIT :most
     """  # noqa: S608 - the columns are a constant of this file

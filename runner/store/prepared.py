@@ -5,10 +5,9 @@ microseconds of a move (performance.md section C, raw against Core). Here the sa
 to the driver, and each row is picked in the driver's own order. SQLite's driver is called without
 SQLAlchemy between, which costs as much as several rows for each of a group's ten statements.
 
-On PostgreSQL a group's rows go as arrays in one statement. There the server reads and plans a
-statement anew for each row of an executemany (nothing may be kept prepared behind a pooler), which
-was the most of a job's time; and psycopg ends an executemany with a message that turns off the
-server's limit for silent transactions.
+On PostgreSQL a group's rows go as arrays in one statement, which the server keeps prepared
+(`pipeline.send`). An executemany costs a look-up and an answer a row; and psycopg ends it with a
+message that turns off the server's limit for silent transactions.
 """
 
 import re
@@ -44,7 +43,8 @@ class Prepared:
     """A statement whose parameters are all named, and all given by each row.
 
     `together`: on PostgreSQL many rows go in one statement. It must be an UPDATE with one WHERE, or
-    an INSERT of one row of VALUES; and no row may depend on what the row before it did.
+    an INSERT of one row of VALUES, or of a SELECT with one WHERE where the order of the rows is of
+    no meaning; and no row may depend on what the row before it did.
     """
 
     def __init__(self, statement: Executable, *, together: bool = False) -> None:
@@ -110,14 +110,15 @@ def of_arrays(text: str, names: Sequence[str]) -> str:
     places = {name: f"given.v{place}" for place, name in enumerate(names, 1)}
     arrays = ", ".join(f"%s::{_type(name)}[]" for name in names)
     columns = ", ".join(f"v{place}" for place in range(1, len(names) + 1))
-    source = f"FROM unnest({arrays}) AS given({columns})"
+    given = f"unnest({arrays}) AS given({columns})"
     body = _BIND.sub(lambda found: places[found[1]], text)
-    if body.lstrip().upper().startswith("UPDATE"):
-        head, where, tail = body.rpartition("WHERE")
-        return f"{head}{source} {where}{tail}"
-    head, _, tail = body.partition("VALUES")
-    values, tail = _in_brackets(tail)
-    return f"{head}SELECT {values} {source} {tail}"
+    if "VALUES" in body:
+        head, _, tail = body.partition("VALUES")
+        values, tail = _in_brackets(tail)
+        return f"{head}SELECT {values} FROM {given} {tail}"  # noqa: S608 - texts of ours
+    head, where, tail = body.rpartition("WHERE")
+    joint = "FROM" if body.lstrip().upper().startswith("UPDATE") else ","
+    return f"{head}{joint} {given} {where}{tail}"
 
 
 def array(name: str, values: Iterable[Value]) -> str:

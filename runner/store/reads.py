@@ -41,7 +41,10 @@ _SPENT = text(
     """
 )
 DOUBTS = text(
-    "SELECT COUNT(*) FROM job WHERE batch_id = :batch_id AND state = 1 AND clock_closed_ms > 0"
+    """
+    SELECT COUNT(*) FROM job
+    WHERE batch_id = :batch_id AND idle_state < 3 AND clock_closed_ms > 0 AND state = 1
+    """
 )
 RESENT = text(
     "SELECT COALESCE(SUM(possible_double), 0) FROM job"

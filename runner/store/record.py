@@ -221,11 +221,10 @@ _ENDED = text(
     INSERT INTO outcome (job_id, generation, status, run_id, run, error, http_status, request_id,
         prompt_tokens, completion_tokens, total_tokens, cached_tokens, reasoning_tokens,
         messages, steps, deltas, output_text, attempts, created_ms, ended_ms)
-    VALUES (:job_id, :generation, :status, (SELECT run_id FROM job WHERE id = :job_id), :run,
-        :error, :http_status, :request_id,
+    SELECT id, :generation, :status, run_id, :run, :error, :http_status, :request_id,
         :prompt_tokens, :completion_tokens, :total_tokens, :cached_tokens, :reasoning_tokens,
-        :messages, :steps, :deltas, :output_text, :attempts,
-        (SELECT created_ms FROM job WHERE id = :job_id), :ended_ms)
+        :messages, :steps, :deltas, :output_text, :attempts, created_ms, :ended_ms
+    FROM job WHERE id = :job_id
     ON CONFLICT (job_id, generation) DO UPDATE SET
         status = excluded.status, run_id = excluded.run_id, run = excluded.run,
         error = excluded.error, http_status = excluded.http_status,

@@ -25,7 +25,7 @@ GRANT = text(
             SELECT 1 FROM job o
             WHERE o.origin = (SELECT origin FROM job WHERE id = :id)
             AND o.thread_id = (SELECT thread_id FROM job WHERE id = :id)
-            AND o.state < 3 AND o.blocked = 0 AND o.own_thread = 0
+            AND o.idle_state < 3 AND o.blocked = 0 AND o.own_thread = 0
         )
         ORDER BY n.id LIMIT 1
     )
@@ -58,7 +58,7 @@ _GRANT_THREAD = text(
         AND NOT EXISTS (
             SELECT 1 FROM job o
             WHERE o.origin = :origin AND o.thread_id = :thread_id
-            AND o.state < 3 AND o.blocked = 0 AND o.own_thread = 0
+            AND o.idle_state < 3 AND o.blocked = 0 AND o.own_thread = 0
         )
         ORDER BY n.id LIMIT 1
     )
@@ -70,14 +70,14 @@ BUSY = text(
     """
     SELECT thread_id FROM job
     WHERE origin = :origin AND thread_id IN (SELECT value FROM json_each(:threads))
-    AND state < 3 AND blocked = 0 AND own_thread = 0
+    AND idle_state < 3 AND blocked = 0 AND own_thread = 0
     """
 )
 _BUSY_SHARED = text(
     """
     SELECT thread_id FROM job
     WHERE origin = :origin AND thread_id = ANY(:threads)
-    AND state < 3 AND blocked = 0 AND own_thread = 0
+    AND idle_state < 3 AND blocked = 0 AND own_thread = 0
     FOR SHARE
     """
 )

@@ -19,8 +19,8 @@ from sqlalchemy.exc import DBAPIError
 from runner.core.errors import Stopped
 from runner.core.moves import ORDER, Move, Note
 from runner.core.points import Point, Reach
-from runner.store.engine import Engines, Patience, is_lost, sqlstate
-from runner.store.pipeline import begin
+from runner.store.engine import Engines, Patience, is_lost, is_unprepared, sqlstate
+from runner.store.pipeline import begin, plan_anew
 from runner.store.place import Place
 from runner.store.record import Now, write_group
 from runner.store.silent import bounds, end_silent, waited_in_vain
@@ -29,6 +29,8 @@ T = TypeVar("T")
 Done = Callable[[bool], None]
 Notify = Callable[[list[tuple[Done, bool]]], None]
 
+PLANNED_S = 15.0
+"""So long PostgreSQL keeps the plan of a statement: one made for few rows may scan millions."""
 GROUP = 2000
 WAITING = 50_000
 _RANK: dict[type, int] = {kind: rank for rank, kind in enumerate(ORDER)}
@@ -92,6 +94,7 @@ class Writer:
         self._tell = tell
         self._rng = Random()
         self._connection: Connection | None = None
+        self._planned_s = time.monotonic()
         self._entries: SimpleQueue[_Entry] = SimpleQueue()
         self._notify: Notify = call_each
         self._broken: BaseException | None = None
@@ -291,6 +294,7 @@ class Writer:
         transaction = connection.begin()
         try:
             if self._engines.place.engine_name == "postgresql":
+                self._keep_plans_young(connection)
                 # One question, which also bounds how long all others wait for us.
                 number = begin(connection, f"{_MY_TRANSACTION}, {bounds()}")
             result = verb(connection)
@@ -320,9 +324,17 @@ class Writer:
             self._connection = connection
         return self._connection
 
+    def _keep_plans_young(self, connection: Connection) -> None:
+        now_s = time.monotonic()
+        if now_s - self._planned_s > PLANNED_S:
+            self._planned_s = now_s
+            plan_anew(connection)
+
     def _undo(self, transaction: Transaction, error: BaseException) -> None:
         """Roll back what can be, and let go of a connection that is lost."""
         if isinstance(error, DBAPIError) and is_lost(error):
+            if is_unprepared(error):
+                self._engines.prepare_nothing()
             self._forget()
             return
         # SQLite may have rolled back by itself (disk full): a second time does nothing there.

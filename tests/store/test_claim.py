@@ -117,6 +117,8 @@ PLANS: list[tuple[str, TextClause, dict[str, int | str], str]] = [
     ("grant", turns.GRANT, {"id": 1}, "job_next"),
     ("busy", turns.BUSY, {"origin": 1, "threads": '["t1", "t2"]'}, "job_turn"),
 ]
+ON_POSTGRESQL = {"ready": claim.READY_LOCKED, "adrift": claim.ADRIFT_LOCKED}
+"""What is asked there instead."""
 
 
 def fill(store: Store) -> None:
@@ -144,7 +146,8 @@ def test_the_hot_statements_use_their_index_and_never_scan(store: Store) -> None
     for name, statement, binds, index in PLANS:
         if not sqlite and name == "busy":
             continue
-        plan = store._write(partial(in_large, statement, binds))
+        asked = statement if sqlite else ON_POSTGRESQL.get(name, statement)
+        plan = store._write(partial(in_large, asked, binds))
         assert index in plan, (name, plan)
         assert "SCAN job\n" not in f"{plan}\n", (name, plan)
         assert "Seq Scan on job" not in plan, (name, plan)

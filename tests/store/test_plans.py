@@ -36,10 +36,12 @@ MOVES = (
 OWN_INDEX = {
     **dict.fromkeys(MOVES[:3], "job_pkey"),
     r"\s*SELECT id FROM job\b.*blocked = 0.* FOR UPDATE": "job_ready",
-    r"\s*SELECT id FROM job\b.*state IN .* FOR UPDATE": "job_adrift",
+    r"\s*SELECT id FROM job\b.*idle_state IN .* FOR UPDATE": "job_adrift",
     r"\s*UPDATE job j? ?SET worker": "job_pkey",
 }
 """The one index by which PostgreSQL should find the jobs of a statement."""
+KEPT: set[str] = set()
+"""What PostgreSQL was asked to keep prepared, in all tests here."""
 Parameters = Mapping[str, object] | Sequence[object]
 Heard = dict[str, Parameters]
 
@@ -79,6 +81,8 @@ def hearing(store: Store) -> Iterator[Heard]:
         ) -> Self:
             told = query.decode() if isinstance(query, bytes) else str(query)
             heard.setdefault(told, () if params is None else params)
+            if prepare:
+                KEPT.add(told)
             return super().execute(told.encode(), params, prepare=prepare, binary=binary)
 
     event.listen(Engine, "before_cursor_execute", hear)
@@ -212,9 +216,31 @@ def planned(
             continue
         found = connection.exec_driver_sql(f"{prefix} {statement}", parameters or ())
         plans[statement] = "\n".join(str(row[-1]) for row in found)
+        if postgresql and statement in KEPT:
+            plans[f"{statement} -- as it is kept"] = planned_once(connection, statement)
     if postgresql:
         connection.execute(text("ANALYZE job"))
     return plans
+
+
+def planned_once(connection: Connection, statement: str) -> str:
+    """Return the plan that a prepared statement has for whatever values."""
+    names: list[str] = []
+
+    def numbered(found: re.Match[str]) -> str:
+        name = found[1] or f"place {len(names)}"
+        if name not in names:
+            names.append(name)
+        return f"${names.index(name) + 1}"
+
+    text_ = re.sub(r"%(?:\((\w+)\))?s", numbered, statement)
+    connection.exec_driver_sql("SET LOCAL plan_cache_mode = force_generic_plan")
+    connection.exec_driver_sql(f"PREPARE kept AS {text_}")
+    values = f"({', '.join(['NULL'] * len(names))})" if names else ""
+    found = connection.exec_driver_sql(f"EXPLAIN EXECUTE kept{values}")
+    plan = "\n".join(str(row[-1]) for row in found)
+    connection.exec_driver_sql("DEALLOCATE kept")
+    return plan
 
 
 def scanned(plan: str) -> bool:
