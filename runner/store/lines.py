@@ -22,21 +22,34 @@ from runner.store.tally import Deltas, change, moved
 LANES = 64
 
 _INSERT_JOBS = Bulk(
-    """
-    INSERT INTO job (id, batch_id, custom_id, source_id, line, digest, origin, thread_id, lane,
-        blocked, queued_ms, own_thread, state, token, generation, attempt, refusals, doubted,
-        presumed, slow_close, cancel_asked, clock_not_before_ms, clock_closed_ms, intent_ms,
-        first_intent_ms, created_ms, ended_ms, possible_double)
-    """,
-    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
+    "job",
+    (
+        "id", "batch_id", "custom_id", "source_id", "line", "digest", "origin", "thread_id", "lane",
+        "blocked", "queued_ms",
+    ),
+    {
+        "generation": 1,
+        **dict.fromkeys(
+            (
+                "own_thread", "state", "token", "attempt", "refusals", "doubted", "presumed",
+                "slow_close", "cancel_asked", "clock_not_before_ms", "clock_closed_ms", "intent_ms",
+                "first_intent_ms", "created_ms", "ended_ms", "possible_double",
+            ),
+            0,
+        ),
+    },
     "ON CONFLICT (batch_id, custom_id) DO NOTHING",
-)
-_INSERT_BODIES = Bulk("INSERT INTO body (job_id, body, extra)", "(?, ?, ?)")
+)  # fmt: skip
+_INSERT_BODIES = Bulk("body", ("job_id", "body", "extra"))
 # Ids are given out here, so that bodies need not ask for them. SQLite has one writer; jobs are
 # never deleted, so no id comes twice.
 _LAST_ID = text("SELECT COALESCE(MAX(id), 0) FROM job")
+# The sequence is looked up once, not for each line.
 _NEXT_IDS = text(
-    "SELECT nextval(pg_get_serial_sequence('job', 'id')) FROM generate_series(1, :count)"
+    """
+    SELECT nextval(ids.sequence) FROM generate_series(1, :count),
+        (SELECT CAST(pg_get_serial_sequence('job', 'id') AS regclass) AS sequence OFFSET 0) AS ids
+    """
 )
 KNOWN = text(
     """

@@ -31,9 +31,10 @@ TEXTS = frozenset(
     {
         "p_status", "p_run_id", "p_blocked_by", "p_thread", "status", "run_id", "error",
         "request_id", "why", "detail", "output_text", "call_id", "output", "code", "message",
+        "custom_id", "thread_id",
     }
 )  # fmt: skip
-BYTES = frozenset({"run", "messages", "steps", "deltas"})
+BYTES = frozenset({"run", "messages", "steps", "deltas", "digest", "body", "extra"})
 """Parameters that are no whole numbers: PostgreSQL wants an array's type said."""
 
 _BIND = re.compile(r"%\((\w+)\)s(?:::\w+)?")
@@ -108,7 +109,7 @@ class Prepared:
 def of_arrays(text: str, names: Sequence[str]) -> str:
     """Return a statement of PostgreSQL's made for one row, for arrays of as many values as rows."""
     places = {name: f"given.v{place}" for place, name in enumerate(names, 1)}
-    arrays = ", ".join(f"%s::{_type(name)}[]" for name in names)
+    arrays = ", ".join(f"%s::{type_of(name)}[]" for name in names)
     columns = ", ".join(f"v{place}" for place in range(1, len(names) + 1))
     given = f"unnest({arrays}) AS given({columns})"
     body = _BIND.sub(lambda found: places[found[1]], text)
@@ -144,7 +145,8 @@ def _hexadecimal(value: Value) -> str:
     return f'"\\\\x{value.hex()}"' if isinstance(value, bytes) else "NULL"
 
 
-def _type(name: str) -> str:
+def type_of(name: str) -> str:
+    """Return PostgreSQL's type for the values of a parameter or a column of that name."""
     return "text" if name in TEXTS else "bytea" if name in BYTES else "bigint"
 
 

@@ -53,6 +53,7 @@ class Fleet(Struct):
     _draining: bool = False
     _group: TaskGroup | None = None
     _places: int = 0
+    _starting: int = 0
 
     flight: int = 0
     ceiling: int = 0
@@ -104,7 +105,7 @@ class Fleet(Struct):
                     self._over.set()
                     self._signal(signal.SIGTERM)
             with anyio.move_on_after(self.grace_s + LONGEST_DRAIN_S):
-                while self._children:
+                while self._children or self._starting:
                     await anyio.sleep(0.02)
             self._signal(signal.SIGKILL)
             group.cancel_scope.cancel()
@@ -129,16 +130,23 @@ class Fleet(Struct):
     async def _keep(self, place: int) -> None:
         deaths: deque[float] = deque(maxlen=QUICK_DEATHS)
         while not self._over.is_set():
-            child = await anyio.open_process(
-                self.command,
-                env=dict(self.environ),
-                # Never written to: that it closes is how a child hears of our end.
-                stdin=PIPE,
-                stdout=None,
-                stderr=None,
-                start_new_session=True,
-            )
+            self._starting += 1
+            try:
+                child = await anyio.open_process(
+                    self.command,
+                    env=dict(self.environ),
+                    # Never written to: that it closes is how a child hears of our end.
+                    stdin=PIPE,
+                    stdout=None,
+                    stderr=None,
+                    start_new_session=True,
+                )
+            finally:
+                self._starting -= 1
             self._children[place] = child
+            if self._over.is_set():
+                # All were told to drain while this one was being started: nobody else tells it.
+                child.send_signal(signal.SIGTERM)
             try:
                 code = await child.wait()
             finally:
