@@ -7,6 +7,7 @@ the index fits (performance.md section C, trap 2).
 
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
+from typing import cast
 
 from msgspec import Struct
 from sqlalchemy import Connection, bindparam, text
@@ -15,7 +16,7 @@ from runner.core.errors import LeaseLost
 from runner.core.keys import idempotency_key
 from runner.core.model import Job, JobState
 from runner.store.columns import STATES
-from runner.store.pipeline import Answer, pipelined
+from runner.store.pipeline import Answer, pipelined, send
 from runner.store.prepared import Binds, Prepared, array
 
 WAKE = 1000
@@ -108,14 +109,12 @@ _CARRIED = text(
     """  # noqa: S608 - the columns are a constant of this file
 ).bindparams(bindparam("ids", expanding=True))
 # Both in one, and the ids as one value: two hundred parameters cost more than the jobs.
-_TAKEN = text(
-    f"""
-    UPDATE job j SET worker = :me, token = j.token + 1
+_TAKEN = f"""
+    UPDATE job j SET worker = %s, token = j.token + 1
     FROM body b, batch t
-    WHERE j.id = ANY(CAST(CAST(:ids AS text) AS bigint[])) AND b.job_id = j.id AND t.id = j.batch_id
+    WHERE j.id = ANY(%s::bigint[]) AND b.job_id = j.id AND t.id = j.batch_id
     RETURNING {_COLUMNS}
     """  # noqa: S608 - the columns are a constant of this file
-)
 HELD = text("SELECT id, token FROM job WHERE worker = :me ORDER BY id")
 NEXT_DUE = text(
     """
@@ -262,8 +261,8 @@ def _take(connection: Connection, me: str, ids: Sequence[int]) -> list[Job]:
     for start in range(0, len(ids), 1000):
         some = list(ids[start : start + 1000])
         if connection.dialect.name == "postgresql":
-            taken = connection.execute(_TAKEN, {"me": me, "ids": array("id", some)})
-            found = sorted(map(tuple, taken), key=itemgetter(0))
+            taken = send(connection, _TAKEN, (me, array("id", some)), binary=True)
+            found = sorted(cast("Sequence[_Fields]", taken.fetchall()), key=itemgetter(0))
         else:
             connection.execute(_TAKE, {"me": me, "ids": some})
             found = list(map(tuple, connection.execute(_CARRIED, {"ids": some})))

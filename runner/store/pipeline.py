@@ -76,17 +76,21 @@ def arrive(connection: Connection) -> None:
 
 
 def send(
-    connection: Connection, text: str, values: Sequence[object] | Mapping[str, object]
+    connection: Connection,
+    text: str,
+    values: Sequence[object] | Mapping[str, object],
+    *,
+    binary: bool = False,
 ) -> Answer:
     """Send a statement to PostgreSQL, in the driver's own marks; its text must be one of few.
 
     The server keeps it prepared where nothing stands between (`engine.Engines`): to read and plan
-    it took a quarter of the server's time.
+    it took a quarter of the server's time. `binary`: bytes come as they are, not as digits.
     """
     from psycopg import Error  # noqa: PLC0415 - only where PostgreSQL is in use
 
     try:
-        return driver_of(connection).execute(text.encode(), values, prepare=True)
+        return driver_of(connection).execute(text.encode(), values, prepare=True, binary=binary)
     except Error as error:
         raise _wrapped(error) from error
 
