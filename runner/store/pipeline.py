@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import psycopg
 
 _PIPE = "pipeline"
+_QUESTION = "question"
+_BEGUN = "begun"
 
 
 class Answer(Protocol):
@@ -50,6 +52,7 @@ def pipelined(connection: Connection) -> Iterator[None]:
         with driver_of(connection).pipeline() as pipe:
             connection.info[_PIPE] = pipe
             try:
+                _begin_now(connection)
                 yield
             except BaseException as error:  # noqa: BLE001 - raised again below
                 # Not through the driver, which would warn of what was behind it and has not run.
@@ -60,19 +63,6 @@ def pipelined(connection: Connection) -> Iterator[None]:
         connection.info.pop(_PIPE, None)
     if failure is not None:
         raise failure
-
-
-def arrive(connection: Connection) -> None:
-    """Wait for all answers that are under way."""
-    pipe: psycopg.Pipeline | None = connection.info.get(_PIPE)
-    if pipe is None:
-        return
-    from psycopg import Error  # noqa: PLC0415 - only where PostgreSQL is in use
-
-    try:
-        pipe.sync()
-    except Error as error:
-        raise _wrapped(error) from error
 
 
 def send(
@@ -100,6 +90,7 @@ def begin(connection: Connection, question: str) -> str:
 
     The connection must be in the driver's autocommit: else the driver begins by itself, and waits.
     """
+    connection.info.pop(_QUESTION, None)
     from psycopg import Error  # noqa: PLC0415 - only where PostgreSQL is in use
 
     try:
@@ -109,6 +100,31 @@ def begin(connection: Connection, question: str) -> str:
         return str(cursor.fetchall()[0][0])
     except Error as error:
         raise _wrapped(error) from error
+
+
+def begin_in_pipeline(connection: Connection, question: str) -> None:
+    """Begin a transaction with the next pipeline, in its first message; `begun` has the answer.
+
+    Nothing may be asked before that pipeline. To begin by itself costs as much as a statement.
+    """
+    from psycopg import Pipeline  # noqa: PLC0415 - only where PostgreSQL is in use
+
+    connection.info[_QUESTION] = question
+    if not Pipeline.is_supported():
+        _begin_now(connection)
+
+
+def begun(connection: Connection) -> str:
+    """Return the first value that the question of `begin_in_pipeline` was answered with."""
+    answer: Answer = connection.info.pop(_BEGUN)
+    return str(answer.fetchall()[0][0])
+
+
+def _begin_now(connection: Connection) -> None:
+    question = connection.info.pop(_QUESTION, None)
+    if question is not None:
+        send(connection, "BEGIN", ())
+        connection.info[_BEGUN] = send(connection, question, ())
 
 
 def plan_anew(connection: Connection) -> None:

@@ -48,12 +48,12 @@ from runner.core.moves import (
 )
 from runner.core.states import Event, step
 from runner.store.columns import JOB, NUMBER
-from runner.store.pipeline import Answer, arrive, pipelined
+from runner.store.pipeline import Answer, pipelined
 from runner.store.prepared import Binds, Prepared, Value
 from runner.store.storable import storable
 from runner.store.sums import Begun, note_begun, note_settled
 from runner.store.tally import Deltas, change, moved
-from runner.store.turns import pass_on, waited_for
+from runner.store.turns import pass_on
 
 QUEUED, SUBMITTING, RUNNING = JobState.QUEUED, JobState.SUBMITTING, JobState.RUNNING
 
@@ -363,8 +363,8 @@ class Sheet:
         self.settles: list[Settle] = []
         self._steps: Counter[tuple[int, JobState, JobState, str]] = Counter()
 
-    def send(self, connection: Connection) -> Answer | None:
-        """Send the rows to insert; return what `close` needs, None where it need not wait."""
+    def send(self, connection: Connection, wall_ms: int) -> Begun:
+        """Insert the rows, give turns, change the counts, last; return what `note_begun` needs."""
         for prepared, rows in (
             (_EVIDENCE, self.attempts),
             (_OUTPUTS, self.outputs),
@@ -373,12 +373,8 @@ class Sheet:
         ):
             if rows:
                 prepared.send(connection, rows)
-        return waited_for(connection, self.rested) if self.rested else None
-
-    def close(self, connection: Connection, waited: Answer | None, wall_ms: int) -> Begun:
-        """Give turns and change the counts, the counts last; return what `note_begun` needs."""
         if self.rested:
-            pass_on(connection, self.rested, waited)
+            pass_on(connection, self.rested)
         begun = note_settled(connection, self.settles, wall_ms)
         deltas: Deltas = Counter()
         for (batch_id, before, after_, status), jobs in self._steps.items():
@@ -523,8 +519,7 @@ def write_group(
     sheet = Sheet()
     if careful:
         won = _write_singly(connection, moves, now, sheet)
-        waited = sheet.send(connection)
-        note_begun(connection, sheet.close(connection, waited, now.wall_ms), now.wall_ms)
+        note_begun(connection, sheet.send(connection, now.wall_ms), now.wall_ms)
         return won
     try:
         begun = _send_whole(connection, by_kind, now, sheet)
@@ -548,12 +543,7 @@ def _send_whole(
             sent += _send_all(connection, by_kind.get(kind, ()), now, sheet)
             if any(map(_lost, sent)):
                 return None
-        waited = sheet.send(connection)
-        if waited is not None:
-            arrive(connection)
-            if any(map(_lost, sent)):
-                return None
-        begun = sheet.close(connection, waited, now.wall_ms)
+        begun = sheet.send(connection, now.wall_ms)
     return None if any(map(_lost, sent)) else begun
 
 

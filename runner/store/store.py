@@ -353,6 +353,7 @@ class Store(Commands):
         return self._write(
             lambda connection: claim.claim(connection, me, wants, self.now_ms()),
             after=Point.CLAIM_AFTER_COMMIT,
+            pipelined=True,
         )
 
     def claim_adrift(self, me: str, batch_ids: Sequence[int], limit: int) -> list[Job]:
@@ -387,13 +388,17 @@ class Store(Commands):
         before: Point | None = None,
         after: Point | None = None,
         keep: Callable[[T], bool] = lambda _result: True,
+        pipelined: bool = False,
     ) -> T:
         """Run a verb in the writer thread as one transaction, durable when this returns.
 
         It may run again after a collision or a lost connection: it changes the database alone.
+        `pipelined` as in `Writer.transact`.
         """
         return self._writer.call(
-            lambda: self._writer.transact(verb, before=before, after=after, keep=keep)
+            lambda: self._writer.transact(
+                verb, before=before, after=after, keep=keep, pipelined=pipelined
+            )
         )
 
     def _read(self, verb: Callable[[Connection], T]) -> T:

@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable, Sequence
 
 from sqlalchemy import Connection, text
 
-from runner.store.pipeline import Answer, send
-from runner.store.prepared import Binds, Prepared, array
+from runner.store.pipeline import send
+from runner.store.prepared import Prepared, array
 
 # Sub-selects of one value, not joins: so both planners read the waiting jobs in the index's own
 # order, and stop at the first; and whether somebody has the turn is looked up once.
@@ -39,16 +39,23 @@ with `blocked` = 1 (retry, replace), in the same transaction.
 
 _GRANTS = Prepared(GRANT)
 
-_WAITED_FOR = """
-    SELECT j.id FROM job j
-    WHERE j.id = ANY(%s::bigint[]) AND j.own_thread = 0
-    AND EXISTS (
-        SELECT 1 FROM job n
-        WHERE n.origin = j.origin AND n.thread_id = j.thread_id AND n.blocked = 1 AND n.state = 0
+_GRANT_ALL = """
+    UPDATE job SET blocked = 0 WHERE id IN (
+        SELECT (
+            SELECT n.id FROM job n
+            WHERE n.origin = j.origin AND n.thread_id = j.thread_id
+            AND n.blocked = 1 AND n.state = 0
+            AND NOT EXISTS (
+                SELECT 1 FROM job o
+                WHERE o.origin = j.origin AND o.thread_id = j.thread_id
+                AND o.idle_state < 3 AND o.blocked = 0 AND o.own_thread = 0
+            )
+            ORDER BY n.id LIMIT 1
+        )
+        FROM job j WHERE j.id = ANY(%s::bigint[]) AND j.own_thread = 0
     )
-    ORDER BY j.id
     """
-"""Of some jobs, those for whose turn another job waits."""
+"""`GRANT` for many jobs in one statement of PostgreSQL's."""
 
 _GRANT_THREAD = text(
     """
@@ -115,26 +122,13 @@ def grant(connection: Connection, origin: int, threads: Iterable[str]) -> None:
         connection.execute(_GRANT_THREAD, rows)
 
 
-def waited_for(connection: Connection, job_ids: Sequence[int]) -> Answer | None:
-    """Ask, on PostgreSQL, for whose turn of these jobs another waits; None on SQLite.
-
-    There each turn costs a statement's plan, and most are sorted out by this one look. Who was
-    queued into a thread before its job came to rest is seen: that commit came first (`busy`).
-    """
-    if connection.dialect.name != "postgresql":
-        return None
-    return send(connection, _WAITED_FOR, (array("id", job_ids),))
-
-
-def pass_on(connection: Connection, job_ids: Sequence[int], waited: Answer | None) -> None:
+def pass_on(connection: Connection, job_ids: Sequence[int]) -> None:
     """Give the turns of these jobs, which came to rest, to the first that waits for each.
 
-    `waited` is what came of `waited_for`.
+    Who was queued into a thread before its job came to rest is seen: that commit came first
+    (`busy`).
     """
-    rows: list[Binds] = (
-        [{"id": job_id} for job_id in job_ids]
-        if waited is None
-        else [{"id": int(str(row[0]))} for row in waited.fetchall()]
-    )
-    if rows:
-        _GRANTS.run(connection, rows)
+    if connection.dialect.name == "postgresql":
+        send(connection, _GRANT_ALL, (array("id", job_ids),))
+    else:
+        _GRANTS.run(connection, [{"id": job_id} for job_id in job_ids])

@@ -20,7 +20,7 @@ from runner.core.errors import Stopped
 from runner.core.moves import ORDER, Move, Note
 from runner.core.points import Point, Reach
 from runner.store.engine import Engines, Patience, is_lost, is_unprepared, sqlstate
-from runner.store.pipeline import begin, plan_anew
+from runner.store.pipeline import begin, begin_in_pipeline, begun, plan_anew
 from runner.store.place import Place
 from runner.store.record import Now, write_group
 from runner.store.silent import bounds, end_silent, waited_in_vain
@@ -249,6 +249,7 @@ class Writer:
                 before=Point.WRITE_BEFORE_COMMIT,
                 after=Point.WRITE_AFTER_COMMIT,
                 keep=lambda ends: ends is not None,
+                pipelined=True,
             )
             if ends is not None:
                 return ends
@@ -267,16 +268,18 @@ class Writer:
         before: Point | None = None,
         after: Point | None = None,
         keep: Callable[[T], bool] = lambda _result: True,
+        pipelined: bool = False,
     ) -> T:
         """Run a verb as one transaction, in the writer's thread; durable when this returns.
 
         Waits while another program holds the lock or the server is away, and runs the verb anew:
-        it must change nothing but the database. `keep` False: rolled back.
+        it must change nothing but the database. `keep` False: rolled back. `pipelined`: all that
+        the verb does first is a pipeline.
         """
         patience = Patience(self._engines.place, self._rng, self._never.wait, self._tell)
         while True:
             try:
-                result = self._once(verb, before, keep)
+                result = self._once(verb, before, keep, pipelined=pipelined)
             except DBAPIError as error:
                 if waited_in_vain(error) and self._connection is not None:
                     end_silent(self._connection)
@@ -287,17 +290,29 @@ class Writer:
             return result
 
     def _once(
-        self, verb: Callable[[Connection], T], before: Point | None, keep: Callable[[T], bool]
+        self,
+        verb: Callable[[Connection], T],
+        before: Point | None,
+        keep: Callable[[T], bool],
+        *,
+        pipelined: bool,
     ) -> T:
         connection = self._opened()
+        postgresql = self._engines.place.engine_name == "postgresql"
         number = ""
         transaction = connection.begin()
         try:
-            if self._engines.place.engine_name == "postgresql":
+            if postgresql:
                 self._keep_plans_young(connection)
                 # One question, which also bounds how long all others wait for us.
-                number = begin(connection, f"{_MY_TRANSACTION}, {bounds()}")
+                question = f"{_MY_TRANSACTION}, {bounds()}"
+                if pipelined:
+                    begin_in_pipeline(connection, question)
+                else:
+                    number = begin(connection, question)
             result = verb(connection)
+            if postgresql and pipelined:
+                number = begun(connection)
             if not keep(result):
                 transaction.rollback()
                 return result

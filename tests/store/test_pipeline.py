@@ -9,7 +9,7 @@ from postgres_server import PostgresServer
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import DataError, OperationalError
 
-from runner.store.pipeline import arrive, begin, driver_of, pipelined, send
+from runner.store.pipeline import begin, begin_in_pipeline, begun, driver_of, pipelined, send
 from runner.store.prepared import array
 
 
@@ -45,10 +45,27 @@ def test_answers_are_under_way_until_they_arrive(connection: Connection) -> None
             made = send(connection, "CREATE TEMP TABLE t AS SELECT generate_series(1, 3) AS n", ())
             changed = send(connection, "UPDATE t SET n = n + %s WHERE n > %s", (1, 1))
             assert changed.rowcount < 0
-            arrive(connection)
-            assert (made.rowcount, changed.rowcount) == (3, 2)
             last = send(connection, "SELECT sum(n) FROM t", ())
+        assert (made.rowcount, changed.rowcount) == (3, 2)
         assert last.fetchall() == [(8,)]
+
+
+def test_a_transaction_begins_with_the_pipeline_and_keeps_the_answer(
+    connection: Connection,
+) -> None:
+    send(connection, "CREATE TABLE t (n int)", ())
+    for kept in (False, True):
+        transaction = connection.begin()
+        begin_in_pipeline(connection, "SELECT pg_current_xact_id()::text")
+        with pipelined(connection):
+            send(connection, "INSERT INTO t VALUES (%s)", (1,))
+            own = send(connection, "SELECT pg_current_xact_id()::text", ())
+        assert begun(connection) == own.fetchall()[0][0]
+        if kept:
+            transaction.commit()
+        else:
+            transaction.rollback()
+    assert send(connection, "SELECT n FROM t", ()).fetchall() == [(1,)]
 
 
 def test_the_failure_that_is_told_is_the_first_and_nothing_behind_it_has_run(
@@ -63,7 +80,6 @@ def test_the_failure_that_is_told_is_the_first_and_nothing_behind_it_has_run(
         select.select([driver_of(connection)], [], [], 10)
         send(connection, "INSERT INTO t VALUES (%s)", (1,))
         send(connection, "INSERT INTO t VALUES (%s)", (2,))
-        arrive(connection)
     transaction.rollback()
     assert not caplog.records
     with connection.begin():
@@ -79,8 +95,7 @@ def test_a_server_that_goes_away_in_a_pipeline_is_told_as_lost(
     number = begin(connection, "SELECT pg_backend_pid()")
     with psycopg.connect(postgres_server.url(database or ""), autocommit=True) as other:
         other.execute("SELECT pg_terminate_backend(%s)", (int(number),))
-    with pytest.raises(OperationalError), pipelined(connection):  # noqa: PT012 - wherever it is told
+    with pytest.raises(OperationalError), pipelined(connection):
         send(connection, "SELECT 1", ())
-        arrive(connection)
     connection.invalidate()
     transaction.close()
