@@ -44,8 +44,8 @@ class Prepared:
     """A statement whose parameters are all named, and all given by each row.
 
     `together`: on PostgreSQL many rows go in one statement. It must be an UPDATE with one WHERE, or
-    an INSERT of one row of VALUES, or of a SELECT with one WHERE where the order of the rows is of
-    no meaning; and no row may depend on what the row before it did.
+    an INSERT of one row of VALUES or of a SELECT with one WHERE; and no row may depend on what the
+    row before it did.
     """
 
     def __init__(self, statement: Executable, *, together: bool = False) -> None:
@@ -118,8 +118,11 @@ def of_arrays(text: str, names: Sequence[str]) -> str:
         values, tail = _in_brackets(tail)
         return f"{head}SELECT {values} FROM {given} {tail}"  # noqa: S608 - texts of ours
     head, where, tail = body.rpartition("WHERE")
-    joint = "FROM" if body.lstrip().upper().startswith("UPDATE") else ","
-    return f"{head}{joint} {given} {where}{tail}"
+    if body.lstrip().upper().startswith("UPDATE"):
+        return f"{head}FROM {given} {where}{tail}"
+    condition, on, conflict = tail.partition("ON CONFLICT")
+    placed = f"unnest({arrays}) WITH ORDINALITY AS given({columns}, place)"
+    return f"{head}, {placed} {where}{condition} ORDER BY given.place {on}{conflict}"
 
 
 def array(name: str, values: Iterable[Value]) -> str:

@@ -210,10 +210,9 @@ ATTEMPTED = text(
     """
     INSERT INTO attempt (job_id, generation, attempt, sender, intent_ms, closed_ms, why,
         http_status, request_id, run_id, error, detail, lateness_ms)
-    VALUES (:job_id, :generation, :attempt,
-        COALESCE((SELECT sender FROM job WHERE id = :job_id), ''),
-        COALESCE((SELECT intent_ms FROM job WHERE id = :job_id), 0),
-        :closed_ms, :why, :http_status, :request_id, :run_id, :error, :detail, :lateness_ms)
+    SELECT id, :generation, :attempt, COALESCE(sender, ''), intent_ms, :closed_ms, :why,
+        :http_status, :request_id, :run_id, :error, :detail, :lateness_ms
+    FROM job WHERE id = :job_id
     """
 )
 _ENDED = text(
