@@ -8,7 +8,6 @@ import asyncio
 import importlib
 import importlib.util
 import json
-import statistics
 import sys
 import time
 from collections import deque
@@ -23,7 +22,7 @@ from typing import Protocol, cast
 from msgspec.structs import replace
 
 from benchmarks.filled import queued, settles
-from benchmarks.measure import DASH, ROOT, TIMES, Options, Table, interleaved, shown, spend
+from benchmarks.measure import ROOT, TIMES, Options, Table, interleaved, ratio, shown, spend
 from runner.core.batch import Batch
 from runner.core.model import Job, JobState
 from runner.core.moves import Created, Evidence, Intend, held
@@ -33,6 +32,8 @@ from runner.work.durable import Durable
 
 PEERS = ("procrastinate", "pgqueuer")
 WAYS = (*PEERS, "Runner")
+TRANSITIONS = {"procrastinate": 2, "pgqueuer": 2, "Runner": 4}
+"""A job's states in the database, each on the disk before the next."""
 AT_ONCE = 100
 """As many jobs of a process are under way at once, for everybody."""
 AHEAD = 200
@@ -69,7 +70,7 @@ def run(options: Options) -> Table:
 
 def _measured(options: Options, server: Server) -> Table:
     rows = options.size(1_000_000, 1_000)
-    counts = {"jobs": options.size(5_000, 200), "claims": options.size(5_000, 200)}
+    counts = {"jobs": options.size(20_000, 200), "claims": options.size(20_000, 200)}
     urls = {name: server.fresh() for name in WAYS}
     for name, url in urls.items():
         print(f"  filling {name} with {rows:,} jobs", file=sys.stderr, flush=True)
@@ -85,31 +86,38 @@ def _measured(options: Options, server: Server) -> Table:
     taken = interleaved(ways, options.runs)
     table = Table(
         TITLE,
-        ("way", "jobs/s", f"{TIMES} the faster", "CPU µs/job", "claims/s", f"{TIMES} the faster"),
+        (
+            "way",
+            "jobs/s",
+            f"{TIMES} the faster",
+            "transitions/s",
+            f"{TIMES} the faster",
+            "CPU µs/job",
+            "claims/s",
+            f"{TIMES} the faster",
+        ),
         note=(
             f"One process each, {AT_ONCE} jobs under way at once, {rows:,} jobs in the table,"
             " every commit on the disk. *The faster* is the faster of the two in each round."
+            " A job of theirs has two transitions (taken, done), one of Runner's four (claimed,"
+            " intended, created, ended)."
         ),
     )
+    jobs = {way: [one.rate for one in taken[f"{way} jobs"]] for way in WAYS}
+    steps = {way: [rate * TRANSITIONS[way] for rate in rates] for way, rates in jobs.items()}
+    claims = {way: [one.rate for one in taken[f"{way} claims"]] for way in WAYS}
     for way in WAYS:
-        jobs, claims = taken[f"{way} jobs"], taken[f"{way} claims"]
+        cpu = shown([one.cpu_us for one in taken[f"{way} jobs"]])
         table.rows.append(
-            (
-                way,
-                shown([one.rate for one in jobs]),
-                _against(jobs, [taken[f"{peer} jobs"] for peer in PEERS]),
-                shown([one.cpu_us for one in jobs]),
-                shown([one.rate for one in claims]),
-                _against(claims, [taken[f"{peer} claims"] for peer in PEERS]),
-            )
+            (way, *_beside(jobs, way), *_beside(steps, way), cpu, *_beside(claims, way))
         )
     return table
 
 
-def _against(ours: list[Rate], peers: list[list[Rate]]) -> str:
-    faster = [max(one.rate for one in turn) for turn in zip(*peers, strict=True)]
-    pairs = [one.rate / base for one, base in zip(ours, faster, strict=True) if base]
-    return format(statistics.median(pairs), ".2f") if pairs else DASH
+def _beside(rates: dict[str, list[float]], way: str) -> tuple[str, str]:
+    """Return a way's rates, and how they stand to those of the faster peer in each round."""
+    faster = [max(turn) for turn in zip(*(rates[peer] for peer in PEERS), strict=True)]
+    return shown(rates[way]), ratio(rates[way], faster)
 
 
 # The server, and what is in it

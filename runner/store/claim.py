@@ -5,7 +5,7 @@ engines. The conditions of a partial index are written as literals, so that each
 the index fits (performance.md section C, trap 2).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import cast
 
@@ -48,7 +48,7 @@ class Left(Struct, frozen=True):
 GOOD = text("SELECT 1 FROM worker WHERE id = :me AND taken = 0")
 # FOR SHARE: on PostgreSQL a taking-over must not pass between this look and our commit.
 _GOOD_SHARED = text("SELECT 1 FROM worker WHERE id = :me AND taken = 0 FOR SHARE")
-_LANES = Prepared(text("SELECT number FROM lane WHERE batch_id = :batch_id ORDER BY number"))
+_LANES = text("SELECT number FROM lane WHERE batch_id = :batch_id ORDER BY number")
 DUE = text(
     """
     SELECT id FROM job
@@ -57,7 +57,6 @@ DUE = text(
     ORDER BY clock_not_before_ms LIMIT :most
     """
 )
-_DUE_LOCKED = text(f"{DUE.text} FOR UPDATE SKIP LOCKED")
 _WAKE = text("UPDATE job SET clock_not_before_ms = 0 WHERE id IN :ids").bindparams(
     bindparam("ids", expanding=True)
 )
@@ -67,16 +66,6 @@ READY = text(
     WHERE batch_id = :batch_id AND lane = :lane
     AND idle_state = 0 AND blocked = 0 AND clock_not_before_ms = 0
     ORDER BY id LIMIT :most
-    """
-)
-# As ranges, and ordered by them: an equal sign would let PostgreSQL read the primary key in its
-# order instead, through all jobs at rest, where most jobs could be claimed when it last counted.
-READY_LOCKED = text(
-    """
-    SELECT id FROM job
-    WHERE batch_id = :batch_id AND lane >= :lane AND lane <= :lane
-    AND idle_state = 0 AND blocked = 0 AND clock_not_before_ms = 0
-    ORDER BY batch_id, lane, id LIMIT :most FOR UPDATE SKIP LOCKED
     """
 )
 ADRIFT = text(
@@ -108,13 +97,41 @@ _CARRIED = text(
     WHERE j.id IN :ids ORDER BY j.id
     """  # noqa: S608 - the columns are a constant of this file
 ).bindparams(bindparam("ids", expanding=True))
-# Both in one, and the ids as one value: two hundred parameters cost more than the jobs.
-_TAKEN = f"""
-    UPDATE job j SET worker = %s, token = j.token + 1
+# On PostgreSQL a statement finds, takes and reads. ARRAY(...): it is asked once, whatever the plan;
+# and the ids as one value, since two hundred parameters cost more than the jobs.
+_TAKE_THESE = f"""
+    UPDATE job j SET worker = %(me)s, token = j.token + 1
     FROM body b, batch t
-    WHERE j.id = ANY(%s::bigint[]) AND b.job_id = j.id AND t.id = j.batch_id
+    WHERE j.id = ANY({{}}) AND b.job_id = j.id AND t.id = j.batch_id
     RETURNING {_COLUMNS}
     """  # noqa: S608 - the columns are a constant of this file
+_TAKE_IDS = _TAKE_THESE.format("%(ids)s::bigint[]")
+# As ranges, and ordered by them: an equal sign would let PostgreSQL read the primary key in its
+# order instead, through all jobs at rest, where most jobs could be claimed when it last counted.
+_READY_LOCKED = """
+        SELECT id FROM job
+        WHERE batch_id >= {batch} AND batch_id <= {batch} AND lane >= {lane} AND lane <= {lane}
+        AND idle_state = 0 AND blocked = 0 AND clock_not_before_ms = 0
+        ORDER BY batch_id, lane, id LIMIT %(most)s FOR UPDATE SKIP LOCKED
+    """
+_TAKE_OF_LANE = _TAKE_THESE.format(
+    f"ARRAY({_READY_LOCKED.format(batch='%(batch_id)s', lane='%(lane)s')})"
+)
+_TAKE_OF_ANY = _TAKE_THESE.format(
+    f"""ARRAY(
+        SELECT oldest.id FROM lane l
+        CROSS JOIN LATERAL ({_READY_LOCKED.format(batch="l.batch_id", lane="l.number")}) AS oldest
+        WHERE l.batch_id = %(batch_id)s ORDER BY oldest.id LIMIT %(most)s
+    )"""  # noqa: S608 - the parts are constants of this file
+)
+_WAKE_DUE = """
+    UPDATE job SET clock_not_before_ms = 0 WHERE id = ANY(ARRAY(
+        SELECT id FROM job
+        WHERE batch_id = %(batch_id)s AND idle_state = 0
+        AND clock_not_before_ms > 0 AND clock_not_before_ms <= %(now_ms)s
+        ORDER BY clock_not_before_ms LIMIT %(most)s FOR UPDATE SKIP LOCKED
+    ))
+    """
 HELD = text("SELECT id, token FROM job WHERE worker = :me ORDER BY id")
 NEXT_DUE = text(
     """
@@ -146,20 +163,40 @@ def claim(connection: Connection, me: str, wants: Sequence[Want], now_ms: int) -
     job would belong to a worker that others hold for dead (protocol.md section 5).
     """
     batch_ids = sorted({want.batch_id for want in wants})
-    every = sorted({want.batch_id for want in wants if want.lane is None})
-    with pipelined(connection):
-        good = _good(connection, me)
-        due = [_due(connection, batch_id, now_ms) for batch_id in batch_ids]
-        lanes = {one: _LANES.ask(connection, {"batch_id": one}) for one in every}
-    _require(good, me)
-    _wake(connection, [job_id for answer in due for job_id in _numbers(answer)])
-    numbers = {batch_id: _numbers(answer) for batch_id, answer in lanes.items()}
+    wants = [want for want in wants if want.limit > 0]
+    if connection.dialect.name == "postgresql":
+        return _claim_in_a_pipeline(connection, me, wants, batch_ids, now_ms)
+    require_lease(connection, me)
+    for batch_id in batch_ids:
+        _wake(connection, batch_id, now_ms)
     ids: list[int] = []
     for want in wants:
-        if want.limit > 0:
-            of_it = numbers[want.batch_id] if want.lane is None else [want.lane]
-            ids += _ready(connection, want, of_it, set(ids))
+        ids += _ready(connection, want, set(ids))
     return _take(connection, me, ids)
+
+
+def _claim_in_a_pipeline(
+    connection: Connection,
+    me: str,
+    wants: Sequence[Want],
+    batch_ids: Sequence[int],
+    now_ms: int,
+) -> list[Job]:
+    with pipelined(connection):
+        good = _good(connection, me)
+        for batch_id in batch_ids:
+            due: Binds = {"batch_id": batch_id, "now_ms": now_ms, "most": WAKE}
+            send(connection, _WAKE_DUE, due)
+        taken: list[Answer] = []
+        for want in wants:
+            binds: Binds = {"me": me, "batch_id": want.batch_id, "most": want.limit}
+            if want.lane is None:
+                taken.append(send(connection, _TAKE_OF_ANY, binds, binary=True))
+            else:
+                of_lane = {**binds, "lane": want.lane}
+                taken.append(send(connection, _TAKE_OF_LANE, of_lane, binary=True))
+    _require(good, me)
+    return [job for answer in taken for job in _jobs(answer)]
 
 
 def claim_adrift(
@@ -205,13 +242,10 @@ def left(connection: Connection, batch_ids: Sequence[int], me: str) -> Left:
     )
 
 
+_READY = Prepared(READY)
 _STATEMENTS = {
     ("good", "sqlite"): Prepared(GOOD),
     ("good", "postgresql"): Prepared(_GOOD_SHARED),
-    ("due", "sqlite"): Prepared(DUE),
-    ("due", "postgresql"): Prepared(_DUE_LOCKED),
-    ("ready", "sqlite"): Prepared(READY),
-    ("ready", "postgresql"): Prepared(READY_LOCKED),
     ("adrift", "sqlite"): Prepared(ADRIFT),
     ("adrift", "postgresql"): Prepared(ADRIFT_LOCKED),
 }
@@ -234,25 +268,24 @@ def _require(good: Answer, me: str) -> None:
         raise LeaseLost(f"worker {me} was taken over")
 
 
-def _due(connection: Connection, batch_id: int, now_ms: int) -> Answer:
-    return _ask(connection, "due", {"batch_id": batch_id, "now_ms": now_ms, "most": WAKE})
+def _wake(connection: Connection, batch_id: int, now_ms: int) -> None:
+    binds = {"batch_id": batch_id, "now_ms": now_ms, "most": WAKE}
+    due = list(connection.scalars(DUE, binds))
+    if due:
+        connection.execute(_WAKE, {"ids": due})
 
 
-def _wake(connection: Connection, due: Sequence[int]) -> None:
-    for start in range(0, len(due), WAKE):
-        connection.execute(_WAKE, {"ids": due[start : start + WAKE]})
-
-
-def _ready(connection: Connection, want: Want, lanes: Sequence[int], taken: set[int]) -> list[int]:
+def _ready(connection: Connection, want: Want, taken: set[int]) -> list[int]:
     """Return the oldest claimable jobs; one look a lane, each in the index's own order."""
+    lanes: Iterable[int] = [] if want.lane is None else [want.lane]
+    if want.lane is None:
+        lanes = connection.scalars(_LANES, {"batch_id": want.batch_id}).all()
     # Two wants may name one lane: what the first took is still ready until all is taken.
     most = want.limit + len(taken)
-    with pipelined(connection):
-        found = [
-            _ask(connection, "ready", {"batch_id": want.batch_id, "lane": lane, "most": most})
-            for lane in lanes
-        ]
-    ids = {job_id for answer in found for job_id in _numbers(answer)}
+    ids: set[int] = set()
+    for lane in lanes:
+        binds: Binds = {"batch_id": want.batch_id, "lane": lane, "most": most}
+        ids.update(_numbers(_READY.ask(connection, binds)))
     return sorted(ids - taken)[: want.limit]
 
 
@@ -261,13 +294,17 @@ def _take(connection: Connection, me: str, ids: Sequence[int]) -> list[Job]:
     for start in range(0, len(ids), 1000):
         some = list(ids[start : start + 1000])
         if connection.dialect.name == "postgresql":
-            taken = send(connection, _TAKEN, (me, array("id", some)), binary=True)
-            found = sorted(cast("Sequence[_Fields]", taken.fetchall()), key=itemgetter(0))
+            binds: Binds = {"me": me, "ids": array("id", some)}
+            jobs += _jobs(send(connection, _TAKE_IDS, binds, binary=True))
         else:
             connection.execute(_TAKE, {"me": me, "ids": some})
-            found = list(map(tuple, connection.execute(_CARRIED, {"ids": some})))
-        jobs += map(_job, found)
+            jobs += map(_job, map(tuple, connection.execute(_CARRIED, {"ids": some})))
     return jobs
+
+
+def _jobs(answer: Answer) -> list[Job]:
+    rows = cast("Sequence[_Fields]", answer.fetchall())
+    return list(map(_job, sorted(rows, key=itemgetter(0))))
 
 
 def _job(row: _Fields) -> Job:

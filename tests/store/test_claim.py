@@ -117,8 +117,8 @@ PLANS: list[tuple[str, TextClause, dict[str, int | str], str]] = [
     ("grant", turns.GRANT, {"id": 1}, "job_next"),
     ("busy", turns.BUSY, {"origin": 1, "threads": '["t1", "t2"]'}, "job_turn"),
 ]
-ON_POSTGRESQL = {"ready": claim.READY_LOCKED, "adrift": claim.ADRIFT_LOCKED}
-"""What is asked there instead."""
+ON_POSTGRESQL = {"adrift": claim.ADRIFT_LOCKED}
+"""What is asked there instead; what is claimed and woken there, test_plans hears."""
 
 
 def fill(store: Store) -> None:
@@ -144,7 +144,7 @@ def test_the_hot_statements_use_their_index_and_never_scan(store: Store) -> None
         # A table of 2,000 rows is scanned sooner than looked up; at ten million it is not.
         store._write(lambda c: c.execute(text("ANALYZE job")))
     for name, statement, binds, index in PLANS:
-        if not sqlite and name == "busy":
+        if not sqlite and name in {"busy", "ready", "due"}:
             continue
         asked = statement if sqlite else ON_POSTGRESQL.get(name, statement)
         plan = store._write(partial(in_large, asked, binds))
