@@ -53,9 +53,12 @@ _GRANT_ALL = """
             ORDER BY n.id LIMIT 1
         )
         FROM job j WHERE j.id = ANY(%s::bigint[]) AND j.own_thread = 0
+        AND (
+            SELECT id FROM job WHERE blocked = 1 ORDER BY origin, thread_id, id LIMIT 1
+        ) IS NOT NULL
     )
     """
-"""`GRANT` for many jobs in one statement of PostgreSQL's."""
+"""`GRANT` for many jobs in one statement of PostgreSQL's; one look where no job waits at all."""
 
 _GRANT_THREAD = text(
     """
