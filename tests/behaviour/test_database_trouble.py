@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from behaviour.stage import Stage, holding, most_in_a_window
+from ways import by_this_process
 
 from runner.app import Commands
 from runner.core.errors import Stopped
@@ -90,6 +91,7 @@ def test_reading_queueing_and_exporting_beside_the_work_meet_no_lock(stage: Stag
     stage.check_once_each(150)
 
 
+@by_this_process
 @pytest.mark.on_sqlite
 def test_a_full_disk_ends_with_3_and_no_answered_create_is_lost(stage: Stage) -> None:
     lines = stage.lines(240)

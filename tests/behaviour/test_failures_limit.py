@@ -2,6 +2,7 @@
 
 import pytest
 from behaviour.stage import Stage
+from ways import by_this_process
 
 from runner.core.model import JobState
 
@@ -24,6 +25,7 @@ def test_what_had_failed_before_the_command_does_not_count(stage: Stage) -> None
     assert carried.batches[0].whole
 
 
+@by_this_process
 def test_a_count_stops_at_the_one_too_many(stage: Stage) -> None:
     carried = stage.run(stage.lines(30, fate="failed"), max_failures="3", concurrency=1)
     assert carried.exit_code == 3

@@ -44,7 +44,7 @@ def test_one_more_process_is_started_and_told_and_shares_the_work(stage: Stage) 
             if most == 2:
                 stage.server.set(duration="fixed:0.02")
 
-    carried = stage.run(stage.lines(200), see, concurrency=3)
+    carried = stage.run(stage.lines(200), see, concurrency=3, processes=None)
     assert carried.exit_code == 0, stage.warnings
     told = [line for line in stage.warnings if line.startswith("one more process starts")]
     assert len(told) == 1
@@ -70,7 +70,7 @@ def test_a_helper_that_is_killed_is_replaced_and_told(stage: Stage) -> None:
             os.kill(helpers[0], signal.SIGKILL)
             stage.server.set(duration="fixed:0.02")
 
-    carried = stage.run(stage.lines(200), see, concurrency=3)
+    carried = stage.run(stage.lines(200), see, concurrency=3, processes=None)
     assert carried.exit_code == 0, stage.warnings
     assert killed
     assert any(f"process {killed[0]} died by signal 9" in line for line in stage.warnings)

@@ -13,6 +13,7 @@ from forked import PIPE, Forked
 from pooler import Pooler, program
 from postgres_server import PostgresServer
 from simulator_process import SimulatorProcess
+from ways import PROCESSES
 
 from runner.app import Commands
 from runner.carrying import Feed, carry
@@ -50,7 +51,9 @@ def test_a_process_at_work_has_two_connections_at_most(
 
         carried = stage.run(stage.lines(80), see, rpm=6000.0, window=1.0)
     assert carried.exit_code == 0, stage.warnings
-    assert max(most) == 2
+    # The command that watches several is a process too.
+    processes = 1 + PROCESSES if PROCESSES > 1 else 1
+    assert 2 <= max(most) <= 2 * processes
 
 
 def test_two_commands_behind_a_pooler_in_transaction_mode_share_the_work(
@@ -100,7 +103,9 @@ def test_a_worker_that_waits_for_more_hears_of_jobs_and_wishes_from_another_host
             elif "cancelled" not in done and view.progress.at_rest == 2:
                 done.append("cancelled")
                 elsewhere.cancel("m")
-            elif view.progress.at_rest == 3:
+            elif "interrupted" not in done and view.progress.at_rest == 3:
+                # Once: a second one ends this process at once, and the tests with it.
+                done.append("interrupted")
                 signal.raise_signal(signal.SIGINT)
 
     with stage.runner(lambda _runner, view: other(view)) as runner:
@@ -108,5 +113,5 @@ def test_a_worker_that_waits_for_more_hears_of_jobs_and_wishes_from_another_host
         runner.queue([first], io.BytesIO(), batch=batch)
         feed = Feed(batch, lambda _telling: Queued())
         carried = carry(runner.parts, [batch], feed=feed, forever=True)
-    assert done == ["queued", "cancelled"]
+    assert done == ["queued", "cancelled", "interrupted"]
     assert carried.ending.stopped == "interrupted"

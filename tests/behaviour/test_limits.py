@@ -4,6 +4,14 @@ from itertools import pairwise
 
 import pytest
 from behaviour.stage import Stage, most_in_a_window
+from ways import PROCESSES
+
+
+def check_told(stage: Stage, capfd: pytest.CaptureFixture[str], words: str) -> None:
+    """A line with these words was said once: with several processes, by one of them at least."""
+    lines = [*stage.warnings, *capfd.readouterr().err.splitlines()]
+    told = [line for line in lines if words in line]
+    assert 1 <= len(told) <= max(1, PROCESSES), lines
 
 
 @pytest.mark.on_both
@@ -16,24 +24,26 @@ def test_no_window_holds_more_than_the_limit_and_the_pace_is_even(stage: Stage) 
     assert most_in_a_window(times, 1.5) <= 30 * 1.2
 
 
-def test_a_window_that_differs_from_the_servers_is_told_and_the_longer_holds(stage: Stage) -> None:
+def test_a_window_that_differs_from_the_servers_is_told_and_the_longer_holds(
+    stage: Stage, capfd: pytest.CaptureFixture[str]
+) -> None:
     stage.server.set(limit=200, window=10.0)
     carried = stage.run(stage.lines(40), window=15.0)
     assert carried.exit_code == 0, stage.warnings
-    told = [line for line in stage.warnings if "--window 15 differs from the 10 s" in line]
-    assert len(told) == 1, stage.warnings
+    check_told(stage, capfd, "--window 15 differs from the 10 s")
     with stage.runner() as runner:
         (progress,) = runner.status()
     creates = next(use for use in progress.budgets if use.kind == "creates")
     assert (creates.limit, creates.window_s, creates.source) == (200.0, 15.0, "header")
 
 
-def test_a_window_shorter_than_the_servers_is_told(stage: Stage) -> None:
+def test_a_window_shorter_than_the_servers_is_told(
+    stage: Stage, capfd: pytest.CaptureFixture[str]
+) -> None:
     stage.server.set(limit=400, window=30.0)
     carried = stage.run(stage.lines(20), rpm=600.0, window=2.0)
     assert carried.exit_code == 0, stage.warnings
-    told = [line for line in stage.warnings if "--window 2 is shorter than the server's" in line]
-    assert len(told) == 1, stage.warnings
+    check_told(stage, capfd, "--window 2 is shorter than the server's")
 
 
 def test_one_refusal_stops_everybody_for_as_long_as_it_names(stage: Stage) -> None:
@@ -45,7 +55,9 @@ def test_one_refusal_stops_everybody_for_as_long_as_it_names(stage: Stage) -> No
     # Those that were on their way arrive at once; then nothing until the gate opens.
     times = [at for at, _ in stage.arrivals()]
     assert max(later - at for at, later in pairwise(times)) > 0.5
-    assert most_in_a_window(times, 0.1) <= 25
+    if PROCESSES < 2:
+        # Each process begins with as many as one does.
+        assert most_in_a_window(times, 0.1) <= 25
 
 
 def test_a_refusal_for_the_pace_is_waited_for_and_uses_up_no_try(stage: Stage) -> None:
@@ -84,9 +96,9 @@ def test_a_wait_that_makes_going_on_pointless_ends_with_3_and_names_the_time(
     assert "asks to wait" in again.ending.stopped
 
 
-def test_a_long_wait_is_said_at_once(stage: Stage) -> None:
+def test_a_long_wait_is_said_at_once(stage: Stage, capfd: pytest.CaptureFixture[str]) -> None:
     stage.server.set(retry_after="300")
     odd = stage.line("odd", fault="rate_429_seconds")
     carried = stage.run([*stage.lines(4), odd], stop_after=3.0)
     assert carried.exit_code == 3
-    assert len([line for line in stage.warnings if "no create is sent before" in line]) == 1
+    check_told(stage, capfd, "no create is sent before")

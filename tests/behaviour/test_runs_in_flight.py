@@ -2,11 +2,13 @@
 
 import pytest
 from behaviour.stage import Line, Stage
+from ways import by_this_process
 from wires import WIRES
 
 JOBS = 120
 
 
+@by_this_process
 @pytest.mark.parametrize("way", ["polls", "streams", "answers"])
 def test_runs_that_end_well_raise_the_ceiling(stage: Stage, way: str) -> None:
     lines: list[Line] = stage.lines(JOBS)

@@ -75,6 +75,7 @@ def test_slow_answers_to_many_at_once_are_no_trouble_of_the_pool(stage: Stage, h
         assert max(view.in_flight for view in stage.views) > 45
 
 
+@by_this_process
 def test_a_high_limit_is_used_and_the_view_names_what_holds_back(stage: Stage) -> None:
     stage.server.set(duration="fixed:0.5")
     carried = stage.run(stage.lines(180), rpm=5000.0)
