@@ -22,6 +22,8 @@ ENOUGH = 3
 """Ends before anything is planned."""
 
 FIRST_LOOK = 0.25
+EARLIEST_LOOK = 0.03
+"""The first look of the first runs of all: one in vain tells that they live for longer."""
 SHORTEST_END = 0.02
 SHORTEST_LOOK = 0.002
 STREAK = 8
@@ -100,11 +102,13 @@ class Learned(Struct, frozen=True):
     made when there were `planned_at` ends. `first` is the latest first look, `streak` how many runs
     in a row had ended by it, `outlived` an age at which such an early look found a run alive.
 
-    Deviation from budgets.md 4.2, for runs that end at once: the plan knows of a run that had ended
-    by its first look only that, and takes the middle. Where `STREAK` runs in a row had ended by
-    their first look (before anything is planned: one) and no stamp says when, the first look is
-    halved, down to 2 ms; else runs of a millisecond would be held for the quarter second of the
-    first scouts. A run found alive by it ends the halving, and the plan holds again.
+    Deviation from budgets.md 4.2, for runs that end at once: the first of all are looked at once
+    before the quarter second that the others get until something is known. And the plan knows of a
+    run that had ended by its first look only that, and takes the middle: where `STREAK` runs in a
+    row had ended by their first look (before anything is planned: one) and no stamp says when, the
+    first look is halved, down to 2 ms; else runs of a millisecond would be held for as long as the
+    first scouts.
+    A run found alive by it ends the halving, and the plan holds again.
     """
 
     ends: tuple[float, ...] = ()
@@ -113,7 +117,7 @@ class Learned(Struct, frozen=True):
     oldest: float = 0.0
     ages: tuple[float, ...] = ()
     planned_at: int = 0
-    first: float = FIRST_LOOK
+    first: float = EARLIEST_LOOK
     streak: int = 0
     outlived: float = 0.0
 

@@ -95,7 +95,7 @@ class Prepared:
         compiled = self.statement.compile(dialect=connection.dialect)
         if not isinstance(compiled, SQLCompiler):
             raise TypeError(f"{self.statement!r} is no statement")
-        if compiled.positiontup is not None:
+        if compiled.positiontup:
             names = compiled.positiontup
             one = itemgetter(*names)
             self._pick = one if len(names) > 1 else lambda row: (row[names[0]],)

@@ -38,6 +38,10 @@ with `blocked` = 1 (retry, replace), in the same transaction.
 """
 
 _GRANTS = Prepared(GRANT)
+_WAITING = Prepared(
+    text("SELECT id FROM job WHERE blocked = 1 ORDER BY origin, thread_id, id LIMIT 1")
+)
+"""Whether any job waits for a turn at all."""
 
 _GRANT_ALL = """
     UPDATE job SET blocked = 0 WHERE id IN (
@@ -133,5 +137,5 @@ def pass_on(connection: Connection, job_ids: Sequence[int]) -> None:
     """
     if connection.dialect.name == "postgresql":
         send(connection, _GRANT_ALL, (array("id", job_ids),))
-    else:
+    elif _WAITING.ask(connection, {}).fetchall():
         _GRANTS.run(connection, [{"id": job_id} for job_id in job_ids])

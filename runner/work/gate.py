@@ -17,6 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from runner.core.budget import (
+    FREE,
     Answered,
     Budget,
     Event,
@@ -50,6 +51,8 @@ KEPT_DISPLACED = 1000
 FLAG_STALE_S = 5.0
 """A limit given by a flag holds for others while somebody leased under it so recently."""
 MARK_EVERY_S = 0.1
+MOST_AHEAD = 256
+FEW = 2
 BELT = 0.8
 AT_ONCE_S = 0.2
 """The least wait after a refusal for too many runs at once that names none."""
@@ -69,8 +72,7 @@ class Slot(Struct, frozen=True):
 class Gate:
     """One budget as this process sees it. `run` keeps it supplied; everything is on one loop.
 
-    `demand` tells how many jobs could go now. `limit` and `window_s` are what the user gave, None
-    for a limit to be learned.
+    `limit` and `window_s` are what the user gave, None for a limit to be learned.
     """
 
     def __init__(
@@ -86,7 +88,6 @@ class Gate:
         self.kind = kind
         self.limit = limit
         self.window_s = window_s
-        self.demand: Callable[[], int] = lambda: 0
         self.processes = 1
         # Reads without a limit need no slots: they go on while the database is locked.
         self.unbounded = kind == "reads" and limit is None
@@ -284,16 +285,25 @@ class Gate:
             await self._make(move)
 
     def _wanted(self) -> int:
-        """How many permits to lease: who waits, and about what the next slice will use."""
+        """How many permits to lease: for who waits, and for who will where one unused is no loss.
+
+        Without that a job waits for a lease of its own, which was half of the time that it took of
+        a server that answers at once, and a lease carried a dozen.
+        """
         if self._shut_until > self._loop.time() + 1.0:
             return 0
-        ready = len(self._waiters) + self.demand()
+        wanted = len(self._waiters)
+        if self.row.source is None:
+            if self.row.step <= FREE:
+                wanted += min(2 * self._used, MOST_AHEAD)
+            else:
+                # Nothing was answered yet: what is leased now keeps its slow pace after that.
+                wanted = min(wanted, FEW)
         ahead = len(self._slots)
-        if ahead >= ready:
+        if ahead >= wanted:
             return 0
-        likely = min(ready, len(self._waiters) + int(1.5 * self._used) + 20)
         self._used = 0
-        return max(0, likely - ahead)
+        return wanted - ahead
 
     async def _make(self, move: Lease | Wait | Repair) -> None:
         match move:
@@ -390,7 +400,8 @@ class Gate:
 
     def _hear(self, event: Event) -> None:
         self._events.append(event)
-        if isinstance(event, (Refused, RunFailed)) or len(self._events) > 50:
+        unknown = self.row.source is None and self.row.step > FREE
+        if unknown or isinstance(event, (Refused, RunFailed)) or len(self._events) > 50:
             self._work.set()
 
     async def _learn(self, seen: Budget) -> None:
