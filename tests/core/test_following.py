@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.core.following import (
+    EARLIEST_LOOK,
     FIRST_LOOK,
     SHORTEST_LOOK,
     Learned,
@@ -88,6 +89,14 @@ def test_scouts_look_at_a_quarter_second_and_then_ever_later() -> None:
     assert scouting_age(0.0, 0.0) == FIRST_LOOK
     assert scouting_age(1.0, 0.0) == 1.4
     assert scouting_age(0.0, 10.0) == pytest.approx(11.0)
+
+
+def test_the_first_runs_of_all_are_looked_at_sooner_once() -> None:
+    nothing = Learned()
+    assert nothing.next_look(0.0, 0.5) == EARLIEST_LOOK
+    alive = nothing.seen_alive(EARLIEST_LOOK)
+    assert alive.next_look(EARLIEST_LOOK, 0.5) == FIRST_LOOK
+    assert alive.next_look(0.0, 0.5) == FIRST_LOOK
 
 
 def test_the_polls_wanted_are_bounded_by_the_reads() -> None:
