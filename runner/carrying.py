@@ -16,17 +16,18 @@ from msgspec.structs import replace
 from runner.composition import Composition, boottime, policy_of, wall_s
 from runner.config import as_variables
 from runner.core.batch import Batch, Queued
-from runner.core.breaker import Breaker
-from runner.core.errors import RunnerError
+from runner.core.breaker import Breaker, Trip
+from runner.core.errors import RunnerError, Stopped
 from runner.core.growing import Growing
 from runner.core.model import JobState
 from runner.core.progress import Progress
 from runner.core.view import Pulse, View, left_s
 from runner.work.cores import cores
 from runner.work.dead_man import dead_man, is_known
+from runner.work.flow import Flow, flow_of_others, in_flight
 from runner.work.growth import Growth
 from runner.work.pool import Ending, Pool
-from runner.work.processes import Fleet, until_orphaned
+from runner.work.processes import Fleet, tell_parent, until_orphaned
 from runner.work.queueing import Interrupted, Telling
 from runner.work.signals import interrupts
 
@@ -75,11 +76,24 @@ def carry(
     `every`: batches that come later are carried too.
     """
     uvloop = find_spec("uvloop") is not None
-    with one_line():
-        return anyio.run(
+    with _heard_by_parent() if parts.settings.child else nullcontext(), one_line():
+        carried = anyio.run(
             partial(work_on, parts, batches, feed=feed, forever=forever, every=every),
             backend_options={"use_uvloop": uvloop},
         )
+    if parts.settings.child and carried.ending.stopped:
+        tell_parent(Trip(carried.ending.stopped, carried.ending.remedy).line)
+    return carried
+
+
+@contextmanager
+def _heard_by_parent() -> Iterator[None]:
+    """Tell the parent too what this process was stopped by."""
+    try:
+        yield
+    except Stopped as stopped:
+        tell_parent(str(stopped))
+        raise
 
 
 @contextmanager
@@ -223,7 +237,7 @@ async def _helped(
 def _helpers(parts: Composition, batches: Sequence[Batch], *, every: bool) -> Fleet:
     """A fleet beside this process's own pool: nobody in it yet, and over when the pool is."""
     fleet = _fleet(parts, batches, None, forever=True, every=every)
-    return replace(fleet, count=0, helps=True)
+    return replace(fleet, count=0, helps=True, stop_after_s=None)
 
 
 def _fleet(
@@ -234,6 +248,8 @@ def _fleet(
     count = settings.processes or 1
     environ = dict(settings.environ) | as_variables(settings)
     environ["RUNNER_PROCESSES"] = "1"
+    # The time is the command's: one that takes another's place would begin it anew.
+    environ.pop("RUNNER_STOP_AFTER", None)
     environ["RUNNER_QUIET"] = environ["RUNNER_CHILD"] = "1"
     environ["RUNNER_BATCH"] = "" if every else ",".join(b.name for b in batches)
     if parts.simulator is not None:
@@ -254,8 +270,8 @@ def _fleet(
         return next((told for i in ids if (told := told_of(i))), "")
 
     command = [sys.executable, "-P", "-m", "runner", "work", "--forever"]
-    warn = parts.talk.warn
-    return Fleet(command, environ, count, at_rest, stopped, warn, settings.grace)
+    warn, grace_s, after_s = parts.talk.warn, settings.grace, settings.stop_after
+    return Fleet(command, environ, count, at_rest, stopped, warn, grace_s, after_s)
 
 
 async def _feed(parts: Composition, worker: Pool | Fleet, feed: Feed) -> None:
@@ -277,21 +293,36 @@ async def _report(
     pulses = {batch.id: Pulse() for batch in batches}
     while True:
         await anyio.sleep(parts.talk.every_s)
-        for batch in batches:
-            progress = await to_thread.run_sync(partial(parts.store.progress, batch.id, brief=True))
-            now = time.monotonic()
+        stands = [
+            await to_thread.run_sync(partial(parts.store.progress, batch.id, brief=True))
+            for batch in batches
+        ]
+        flow = await _flow(parts, worker, stands)
+        now = time.monotonic()
+        for batch, progress in zip(batches, stands, strict=True):
             rate = pulses[batch.id].beat(now, progress.at_rest)
             parts.talk.tick(
                 View(
                     progress,
-                    worker.flight,
-                    worker.ceiling,
+                    flow.in_flight,
+                    flow.ceiling,
                     rate,
                     left_s(progress, rate),
-                    worker.limits(),
+                    flow.limits,
                     now - began,
                 )
             )
+
+
+async def _flow(parts: Composition, worker: Pool | Fleet, stands: Sequence[Progress]) -> Flow:
+    if isinstance(worker, Fleet):
+        budgets = await to_thread.run_sync(parts.store.budgets)
+        workers = max(1, len(worker.pids))
+        return flow_of_others(stands, budgets, parts.settings.concurrency, workers)
+    if worker.fellows:
+        # Its own are a part of what moves; what holds it back holds back all.
+        return Flow(in_flight(stands), None, worker.limits())
+    return Flow(worker.flight, worker.ceiling, worker.limits())
 
 
 async def _count_failures(

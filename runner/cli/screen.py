@@ -72,7 +72,8 @@ def _parts(view: View) -> Iterable[str]:
 
 
 def _limit(view: View) -> str:
-    return f"concurrency ({view.ceiling})" if view.limits == "concurrency" else view.limits
+    known = view.limits == "concurrency" and view.ceiling is not None
+    return f"concurrency ({view.ceiling})" if known else view.limits
 
 
 def _by_status(counts: Sequence[Count], state: JobState) -> str:

@@ -8,11 +8,15 @@ from runner.core.progress import Progress
 
 
 class View(Struct, frozen=True):
-    """One moment of the work. Rates are jobs at rest a second; `left_s` None: not known yet."""
+    """One moment of the work. Rates are jobs at rest a second; `left_s` None: not known yet.
+
+    `in_flight` is of all batches that are shown. `ceiling` None: several processes, and each knows
+    its own.
+    """
 
     progress: Progress
     in_flight: int
-    ceiling: int
+    ceiling: int | None
     rate_s: float
     left_s: float | None
     limits: str

@@ -175,9 +175,10 @@ def fellows(
     wanting: bool,
     since_ms: int,
 ) -> list[int]:
-    """Tell what this worker has in flight; return what each other has that uses its accounts.
+    """Tell the places in flight that this worker takes; return those of each other at its accounts.
 
-    Only those that have work now and have beaten since.
+    Only those that have work now and have beaten since. `running` holds the places that may be used
+    too: a worker's runs are the jobs that it holds.
     """
     told = "\n".join(sorted(accounts))
     connection.execute(

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from runner.core.batch import Batch
 from runner.core.breaker import Trip
-from runner.core.ceiling import Ceiling, Ended, Full, RunRefused, Sign, after, part_of
+from runner.core.ceiling import Ceiling, Ended, Full, RunRefused, Sign, after
 from runner.core.errors import LeaseLost, RunnerError
 from runner.core.faults import Cause as FaultCause
 from runner.core.faults import Fault
@@ -35,6 +35,7 @@ from runner.work.carried import Assignment, Carried, carry
 from runner.work.dead_man import DeadMan
 from runner.work.durable import Durable
 from runner.work.lease import Lease
+from runner.work.places import Places
 from runner.work.policy import WorkPolicy
 from runner.work.ready import LaneKey, Ready, lane_of
 from runner.work.worker import make_run, take_step, take_up
@@ -104,9 +105,15 @@ class Pool:
         self.carrying: dict[int, Carried] = {}
         self.flight = 0
         self._ceiling = Ceiling(c=float(START_IN_FLIGHT))
-        self._part = policy.concurrency
-        self._seen_fellows = False
-        self.ceiling = self._ceiling.limit(self._part)
+        self._places = Places(
+            policy.concurrency,
+            lambda: self.flight,
+            lambda: self._set_ceiling(self._ceiling),
+            self._tell_fellows,
+            self._loop.time,
+        )
+        self.ceiling = 0
+        """So many runs may be in flight; 0 without work, and while the others have all places."""
         self._run_s = 0.0
         self._ready = Ready({a.batch.id: a.batch.weight for a in assignments})
         self._lanes: dict[int, list[int]] = {}
@@ -182,12 +189,17 @@ class Pool:
         """Whether the pool has been told to stop."""
         return self._draining
 
+    @property
+    def fellows(self) -> int:
+        """How many other workers with work share the places in flight."""
+        return self._places.fellows
+
     def limits(self) -> str:
         """Return what holds the work back now: rate, concurrency, server, or nothing."""
         gates = [a.creates for a in self.assignments.values()]
         if any(gate.shut_for_s > 0 for gate in gates):
             return "server"
-        if self.flight >= self.ceiling:
+        if self.carrying and self.flight >= self.ceiling:
             return "concurrency"
         if any(a.tokens.holds_back for a in self.assignments.values()):
             return "tokens"
@@ -236,6 +248,7 @@ class Pool:
         self._ready.clear()
         self._idle.clear()
         self.flight = self._creators = self._creating = self._readers = 0
+        self._places.forget()
         self._bench = Bench(
             durable=self._durable,
             agenda=Agenda(self._more_readers),
@@ -366,7 +379,7 @@ class Pool:
         """Note a run that ended after `took_s`: what ends well lets more in flight."""
         del carried
         self._run_s = took_s if not self._run_s else 0.9 * self._run_s + 0.1 * took_s
-        if self.ceiling < self._part:
+        if self.ceiling < self._places.part:
             self._set_ceiling(after(self._ceiling, Ended()))
 
     def _overloaded(self, assignment: Assignment, fault: Fault) -> None:
@@ -391,7 +404,8 @@ class Pool:
 
     def _set_ceiling(self, state: Ceiling) -> None:
         self._ceiling = state
-        before, self.ceiling = self.ceiling, state.limit(self._part)
+        part = self._places.part
+        before, self.ceiling = self.ceiling, state.limit(part) if part else 0
         if self.ceiling > before:
             self._hand_over()
 
@@ -425,6 +439,8 @@ class Pool:
                     self._see_long_waits()
                     upkeep_at = self._loop.time() + UPKEEP_S
                 got = await self._claim()
+                if got and not self._places.wanting:
+                    await self._see_fellows()
             except LeaseLost:
                 return self._lapse()
             if self.store.trouble:
@@ -438,6 +454,9 @@ class Pool:
         pause = IDLE_S
         if not got:
             if not self.carrying and self.store.hears and await self._none_left():
+                if self._places.wanting:
+                    # Nobody looks after them in so long a pause.
+                    await self._see_fellows()
                 pause = ALL_QUIET_S
             due = await self._durable.ask(lambda: self.store.next_due_ms(self._batch_ids()))
             if due is not None:
@@ -453,7 +472,8 @@ class Pool:
         return [a.batch.id for a in self.assignments.values() if not a.halted]
 
     async def _claim(self) -> int:
-        room = min(PREFETCH, 4 * self.ceiling) - len(self._ready)
+        # A few without a place too: whether there is work decides whether one is asked for.
+        room = min(PREFETCH, 4 * max(1, self.ceiling)) - len(self._ready)
         ids = self._batch_ids()
         if room <= 0 or not ids:
             return 0
@@ -520,25 +540,22 @@ class Pool:
 
     async def _see_fellows(self) -> None:
         """Share the places in flight with the other workers that use the same accounts."""
-        # Told before the first claim: two that start at once must see each other.
-        running, wanting = self.flight, bool(self.carrying) or not self._seen_fellows
-        self._seen_fellows = True
-        accounts = frozenset(a.account for a in self.assignments.values())
-        verb = partial(
-            self.store.fellows,
-            self._worker,
-            running,
-            accounts,
-            wanting=wanting,
-            lease_ms=int(self.policy.lease_s * 1000),
-        )
-        others = await self._durable.ask(verb)
-        self._part = part_of(self.policy.concurrency, others)
-        self._set_ceiling(self._ceiling)
+        await self._places.share(wanting=bool(self.carrying))
         for assignment in self.assignments.values():
             gates = (assignment.creates, assignment.reads, assignment.tokens)
             for gate in gates:
-                gate.processes = len(others) + 1
+                gate.processes = self._places.fellows + 1
+
+    async def _tell_fellows(self, places: int, wanting: bool) -> list[int]:  # noqa: FBT001 - `Places.tell`
+        verb = partial(
+            self.store.fellows,
+            self._worker,
+            places,
+            frozenset(a.account for a in self.assignments.values()),
+            wanting=wanting,
+            lease_ms=int(self.policy.lease_s * 1000),
+        )
+        return await self._durable.ask(verb)
 
     def _take_up(self, jobs: Sequence[Job]) -> None:
         if self._bench is None:
@@ -616,9 +633,9 @@ class Pool:
         while True:
             await asyncio.sleep(self.policy.lease_s / 3)
             asked = self._boottime()
-            running = self.flight
+            places = self._places.taken
             try:
-                good = await self._durable.ask(partial(self.store.beat, self._worker, running))
+                good = await self._durable.ask(partial(self.store.beat, self._worker, places))
             except LeaseLost:
                 good = False
             if not good:

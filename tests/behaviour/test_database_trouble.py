@@ -3,12 +3,15 @@
 import io
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from behaviour.stage import Stage, holding, most_in_a_window
 from ways import by_this_process
 
 from runner.app import Commands
+from runner.composition import Talk
+from runner.config import load
 from runner.core.errors import Stopped
 from runner.core.view import View
 
@@ -127,4 +130,23 @@ def test_a_full_disk_ends_with_3_and_no_answered_create_is_lost(stage: Stage) ->
     again = stage.run()
     assert again.exit_code == 0, stage.warnings
     assert 10 <= made < 240
+    stage.check_once_each(240)
+
+
+@pytest.mark.on_sqlite
+def test_a_full_disk_is_what_a_command_of_several_processes_says(stage: Stage) -> None:
+    lines = stage.lines(240)
+    with stage.runner() as runner:
+        runner.queue([stage.manifest(lines)], io.BytesIO())
+        pages = runner.store.reading(
+            lambda c: int(c.exec_driver_sql("PRAGMA page_count").scalar_one())
+        )
+    folder = Path(__file__).parent / "on_a_full_disk"
+    environ = {"PYTHONPATH": str(folder), "TEST_MOST_PAGES": str(pages + 8)}
+    settings = load({**stage.settings, "processes": 3, "concurrency": 6}, environ=environ)
+    with Commands(settings, talk=Talk(warn=stage.warnings.append)) as runner:
+        carried = runner.work(())
+    assert carried.exit_code == 3
+    assert "disk full; free some space" in carried.ending.stopped
+    assert stage.run().exit_code == 0, stage.warnings
     stage.check_once_each(240)

@@ -55,9 +55,18 @@ def test_one_refusal_stops_everybody_for_as_long_as_it_names(stage: Stage) -> No
     # Those that were on their way arrive at once; then nothing until the gate opens.
     times = [at for at, _ in stage.arrivals()]
     assert max(later - at for at, later in pairwise(times)) > 0.5
-    if PROCESSES < 2:
-        # Each process begins with as many as one does.
-        assert most_in_a_window(times, 0.1) <= 25
+
+
+def test_what_waited_for_a_gate_to_open_goes_at_the_pace_and_not_all_at_once(stage: Stage) -> None:
+    first = stage.line("first", fault="rate_429_seconds")
+    lines = [first, *stage.lines(49)]
+    carried = stage.run(lines, rpm=600.0, window=2.0, concurrency=50, max_attempts=1)
+    assert carried.exit_code == 0, stage.warnings
+    stage.check_once_each(50)
+    times = [at for at, _ in stage.arrivals()]
+    assert max(later - at for at, later in pairwise(times)) > 0.5
+    # All that waited at once would be thirty more.
+    assert most_in_a_window(times, 2.0) <= 20 * 1.4
 
 
 def test_a_refusal_for_the_pace_is_waited_for_and_uses_up_no_try(stage: Stage) -> None:

@@ -11,6 +11,7 @@ from runner.carrying import Carried
 from runner.cli.screen import (
     Ways,
     as_json,
+    as_mapping,
     progress_line,
     queued_lines,
     results,
@@ -94,6 +95,13 @@ def test_a_total_that_still_grows_has_a_plus() -> None:
     line = progress_line(growing, 200)
     assert line.startswith("sweep: 1,237/10,000+ done")
     assert "limited by concurrency (100)" in line
+
+
+def test_what_is_not_known_of_several_processes_is_left_out() -> None:
+    fleet = replace(VIEW, ceiling=None, limits="concurrency")
+    assert ", limited by concurrency, " in progress_line(fleet, 200)
+    told = as_mapping(fleet)
+    assert (told["in_flight"], told["ceiling"], told["limits"]) == (87, None, "concurrency")
 
 
 def test_several_batches_are_summed() -> None:
