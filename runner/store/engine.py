@@ -108,16 +108,23 @@ class Engines:
         self._reading.dispose()
 
     def _connected(self, connection: "psycopg.Connection", entry: ConnectionPoolEntry) -> None:
-        found = connection.execute("SELECT pg_backend_pid()").fetchone()
-        # A pooler gives a number of its own for the session at the server, and in transaction mode
-        # changes that session: what was prepared, or listened to, would be another's.
-        direct = found is not None and found[0] == connection.info.backend_pid
-        entry.info[POOLED] = not direct
-        if direct and self._prepares:
+        note_pooled(connection, entry)
+        if not entry.info[POOLED] and self._prepares:
             connection.prepare_threshold = _WHEN_ASKED
             # The plans for whatever values, which the tests read; else some are made at each use.
             connection.execute("SET plan_cache_mode = force_generic_plan")
         connection.commit()
+
+
+def note_pooled(connection: "psycopg.Connection", entry: ConnectionPoolEntry) -> None:
+    """Note whether something stands between a new connection and the server.
+
+    A pooler gives a number of its own for the session at the server, and in transaction mode changes
+    that session: what was prepared, or listened to, would be another's.
+    """
+    found = connection.execute("SELECT pg_backend_pid()").fetchone()
+    connection.rollback()
+    entry.info[POOLED] = found is None or found[0] != connection.info.backend_pid
 
 
 def _sqlite(place: Place, begin: str) -> Engine:

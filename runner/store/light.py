@@ -19,7 +19,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from runner.store.engine import KEPT_ALIVE, Patience, is_lost
+from runner.store.engine import KEPT_ALIVE, Patience, is_lost, note_pooled
 from runner.store.place import Place
 from runner.store.silent import BOUNDS, end_silent, patient, waited_in_vain
 
@@ -144,7 +144,7 @@ class LightWriter:
 
 def _engine(place: Place) -> Engine:
     if place.engine_name == "postgresql":
-        return create_engine(
+        engine = create_engine(
             place.url,
             poolclass=NullPool,
             connect_args={
@@ -154,6 +154,8 @@ def _engine(place: Place) -> Engine:
                 **KEPT_ALIVE,
             },
         )
+        event.listen(engine, "connect", note_pooled)
+        return engine
     engine = create_engine(
         place.url,
         poolclass=NullPool,

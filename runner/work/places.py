@@ -51,6 +51,10 @@ class Places(Struct):
     async def share(self, *, wanting: bool) -> None:
         """Take the part that is free, come down to the part that is due; none without work."""
         self.wanting = wanting
+        if not wanting:
+            # Others take them as soon as that is told.
+            self.part = 0
+            self.use()
         others = await self.tell(self.taken, wanting)
         part = self._free_beside(others) if wanting else 0
         if part > self.told:

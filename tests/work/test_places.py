@@ -81,12 +81,13 @@ def test_no_turns_taken_give_all_together_more_than_all_may_have(
         world.do(rng.randrange(workers), rng)
         assert sum(world.flight) <= for_all
         assert sum(world.ceiling) <= for_all
-    # The runs end: at the second look everybody has an even part.
+    # The runs end. After one look everybody is seen to have work, after two nobody has more than a
+    # part, and with the third, who looked before the others had come down has its own.
     world.flight = [0] * workers
     for me in range(workers):
         while world.sharing[me] is not None:
             world.step(me, wanting=True)
-    for me in [*range(workers)] * 2:
+    for me in [*range(workers)] * 3:
         world.share(me)
     assert world.ceiling == [for_all // workers] * workers
 
