@@ -93,7 +93,8 @@ def test_creates_beyond_the_limit_are_refused_with_what_the_headers_promise() ->
         "0",
     ]
     assert seen[0][1]["x-ratelimit-limit-requests"] == "3"
-    assert seen[0][1]["x-ratelimit-reset-requests"] == "16m40s"
+    # The clock moves between the two questions.
+    assert seen[0][1]["x-ratelimit-reset-requests"].startswith("16m40")
     assert 900 < int(seen[3][1]["retry-after"]) <= 1000
     assert json.loads(seen[3][2])["error"]["code"] == "rate_limit_exceeded"
     assert (audit.count("creates"), audit.number("window_max")) == (3, 3)
