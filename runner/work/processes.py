@@ -179,7 +179,8 @@ class Fleet(Struct):
         self._children[place] = child
         if self._over.is_set():
             # All were told to drain while this one was being started: nobody else tells it.
-            child.send_signal(signal.SIGTERM)
+            with suppress(ProcessLookupError):
+                child.send_signal(signal.SIGTERM)
         return child
 
     def _ended(self, code: int, said: str) -> None:
