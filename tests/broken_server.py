@@ -328,7 +328,9 @@ def serving(trust: ssl.SSLContext | None = None) -> Iterator[BrokenServer]:
         server.port = listening.sockets[0].getsockname()[1]
         ready.set()
         await stop.wait()
-        listening.close()
+        # Not closed yet: of a closed server asyncio drops what it is accepting, socket and all.
+        for one in listening.sockets:
+            server._loop.remove_reader(one.fileno())
         # What the loop is still accepting becomes a line of its own, so until nothing is left.
         while others := asyncio.all_tasks() - {asyncio.current_task()}:
             for taking in server.taking:
@@ -337,6 +339,7 @@ def serving(trust: ssl.SSLContext | None = None) -> Iterator[BrokenServer]:
         # Whatever the loop still holds: a connection may be closed before it became a line.
         for transport in [*getattr(server._loop, "_transports", {}).values()]:
             transport.abort()
+        listening.close()
         await asyncio.sleep(0.01)
 
     thread = threading.Thread(target=server._loop.run_until_complete, args=(run(),), daemon=True)

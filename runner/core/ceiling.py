@@ -118,8 +118,8 @@ def _cut(state: Ceiling, c: float, now: float, gate: float, in_row: int) -> Ceil
 def part_of(concurrency: int, others: Sequence[int]) -> int:
     """Return how many of the runs that all may have in flight a worker may have, at least one.
 
-    `others` is what each other worker with work of its own has in flight, at the same account. The
-    parts are even; one that comes new waits until the others have come down to theirs.
+    `others` are the places that each other worker with work of its own takes, at the same account.
+    The parts are even; one that comes new waits until the others have come down to theirs.
     """
     if not others:
         return concurrency

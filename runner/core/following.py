@@ -107,8 +107,7 @@ class Learned(Struct, frozen=True):
     run that had ended by its first look only that, and takes the middle: where `STREAK` runs in a
     row had ended by their first look (before anything is planned: one) and no stamp says when, the
     first look is halved, down to 2 ms; else runs of a millisecond would be held for as long as the
-    first scouts.
-    A run found alive by it ends the halving, and the plan holds again.
+    first scouts. A run found alive by it ends the halving, and the plan holds again.
     """
 
     ends: tuple[float, ...] = ()

@@ -49,7 +49,9 @@ class Window:
 
 def go_duration(seconds: float) -> str:
     """Spell a duration as the rate-limit headers do (Go style): `20ms`, `1.5s`, `6m0s`."""
-    ms = math.ceil(seconds * 1000)
+    # A clock's seconds since 1970 hold no more than a ten-thousandth of a millisecond: what is below
+    # that is no time, and would be rounded up to one.
+    ms = math.ceil(round(seconds * 1000, 3))
     if ms < 1000:
         return f"{ms}ms"
     minutes, rest = divmod(ms, 60_000)

@@ -83,7 +83,8 @@ def run(record: RunRecord) -> Object:
         "object": "thread.run",
         "created_at": int(record.created),
         "thread_id": record.thread_id,
-        "assistant_id": sent["assistant_id"],
+        # The other dialects' runs have none.
+        "assistant_id": sent.get("assistant_id"),
         "status": status,
         "required_action": required_action(record) if status == "requires_action" else None,
         "last_error": {"code": error[0], "message": error[1]} if error else None,

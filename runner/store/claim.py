@@ -5,7 +5,7 @@ engines. The conditions of a partial index are written as literals, so that each
 the index fits (performance.md section C, trap 2).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import cast
 
@@ -18,6 +18,7 @@ from runner.core.model import Job, JobState
 from runner.store.columns import STATES
 from runner.store.pipeline import Answer, pipelined, send
 from runner.store.prepared import Binds, Prepared, array
+from runner.store.reads import lanes as lanes_of
 
 WAKE = 1000
 """Most due jobs that one claim wakes: a claim stays short when many are due at once."""
@@ -48,7 +49,6 @@ class Left(Struct, frozen=True):
 GOOD = text("SELECT 1 FROM worker WHERE id = :me AND taken = 0")
 # FOR SHARE: on PostgreSQL a taking-over must not pass between this look and our commit.
 _GOOD_SHARED = text("SELECT 1 FROM worker WHERE id = :me AND taken = 0 FOR SHARE")
-_LANES = text("SELECT number FROM lane WHERE batch_id = :batch_id ORDER BY number")
 DUE = text(
     """
     SELECT id FROM job
@@ -277,9 +277,7 @@ def _wake(connection: Connection, batch_id: int, now_ms: int) -> None:
 
 def _ready(connection: Connection, want: Want, taken: set[int]) -> list[int]:
     """Return the oldest claimable jobs; one look a lane, each in the index's own order."""
-    lanes: Iterable[int] = [] if want.lane is None else [want.lane]
-    if want.lane is None:
-        lanes = connection.scalars(_LANES, {"batch_id": want.batch_id}).all()
+    lanes = lanes_of(connection, want.batch_id) if want.lane is None else [want.lane]
     # Two wants may name one lane: what the first took is still ready until all is taken.
     most = want.limit + len(taken)
     ids: set[int] = set()

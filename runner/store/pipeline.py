@@ -14,7 +14,6 @@ from sqlalchemy.exc import DBAPIError
 if TYPE_CHECKING:
     import psycopg
 
-_PIPE = "pipeline"
 _QUESTION = "question"
 _BEGUN = "begun"
 
@@ -36,7 +35,7 @@ class Answer(Protocol):
 def pipelined(connection: Connection) -> Iterator[None]:
     """Send the statements of `send` without waiting; all have arrived when this ends.
 
-    A statement's error is raised by a later one, by `arrive`, or at the end; those behind it have
+    A statement's error is raised by a later one, or at the end; those behind it have
     not run. In here nothing may be asked of the database in another way than by `send`.
     """
     if connection.dialect.name != "postgresql":
@@ -49,8 +48,7 @@ def pipelined(connection: Connection) -> Iterator[None]:
         return
     failure: BaseException | None = None
     try:
-        with driver_of(connection).pipeline() as pipe:
-            connection.info[_PIPE] = pipe
+        with driver_of(connection).pipeline():
             try:
                 _begin_now(connection)
                 yield
@@ -59,8 +57,6 @@ def pipelined(connection: Connection) -> Iterator[None]:
                 failure = error
     except Error as error:
         raise failure or _wrapped(error) from error
-    finally:
-        connection.info.pop(_PIPE, None)
     if failure is not None:
         raise failure
 

@@ -299,7 +299,7 @@ class Store(Commands):
     def fellows(
         self, me: str, running: int, accounts: frozenset[str], *, wanting: bool, lease_ms: int
     ) -> list[int]:
-        """Tell how many runs a worker has in flight; return those of each other at its accounts."""
+        """Tell the places in flight that a worker takes; return those of each other at its accounts."""
         return self._write(
             lambda connection: leases.fellows(
                 connection,

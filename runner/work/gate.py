@@ -52,7 +52,9 @@ FLAG_STALE_S = 5.0
 """A limit given by a flag holds for others while somebody leased under it so recently."""
 MARK_EVERY_S = 0.1
 MOST_AHEAD = 256
+"""Permits that are leased at most for those who do not wait yet."""
 FEW = 2
+"""Permits that are leased at once before anything was answered."""
 BELT = 0.8
 AT_ONCE_S = 0.2
 """The least wait after a refusal for too many runs at once that names none."""

@@ -53,6 +53,14 @@ def test_a_background_response_is_read_to_its_end(client: openai.OpenAI) -> None
     assert short.incomplete_details.reason == "max_output_tokens"
 
 
+def test_a_run_without_an_assistant_is_shown_to_whoever_inspects(
+    client: openai.OpenAI, simulator: SimulatorProcess
+) -> None:
+    client.responses.create(model="gpt-5", input="Say hi")
+    runs = list(simulator.runs().values())
+    assert None in [run["assistant_id"] for run in runs]
+
+
 def test_a_background_response_is_cancelled_and_a_synchronous_one_is_not(
     client: openai.OpenAI,
 ) -> None:
