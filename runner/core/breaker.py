@@ -4,7 +4,9 @@ Pure: told of each create's answer, it says when to stop and why. A stopped batc
 and one line of what to do, before it burns the attempts of ten thousand jobs.
 """
 
+import math
 import re
+from bisect import bisect_left, bisect_right, insort
 
 from msgspec import Struct, field
 
@@ -12,6 +14,10 @@ from runner.core.faults import Cause, Fault
 
 EQUAL_REFUSALS = 10
 """As many equal refusals in a row, with no create that succeeded between them, are everybody's."""
+MOST_EQUAL = 50
+"""As many are so in any batch, also in one of which most jobs are refused for their own sake."""
+CHANCE = 1e-9
+"""A row that chance makes less often than this, by the batch's own share of refusals, is none."""
 MISSING_AT_START = 3
 """As many 404s before any create has succeeded: the assistant or the whole API is unknown."""
 NAMES = re.compile(r"'[^']*'|\"[^\"]*\"|\b\w*\d\w*\b")
@@ -38,32 +44,104 @@ class Trip(Struct, frozen=True):
         return cls(why, told or remedy)
 
 
+def enough(refused: int, others: int) -> int:
+    """Return how many equal refusals in a row are everybody's.
+
+    Chance makes rows where many jobs are refused each for its own sake: `refused` are those before
+    the row, `others` what was sent before it and not refused.
+    """
+    if not refused or not others:
+        return EQUAL_REFUSALS
+    rare = math.log(CHANCE) / math.log(refused / (refused + others))
+    return min(MOST_EQUAL, max(EQUAL_REFUSALS, math.ceil(rare)))
+
+
+class Row(Struct):
+    """Requests by the order in which they were sent, which is not that of their answers.
+
+    Where a create's answer is the run's end, a refusal overtakes all that ends well. One that is
+    still under way ends the row at its place: it may have made a run.
+    """
+
+    sent: int = 0
+    made: int = 0
+    """The latest that made a run; no row begins before it."""
+    under_way: list[int] = field(default_factory=list)
+    refused: list[int] = field(default_factory=list)
+
+    def send(self) -> int:
+        """Return the number of a request that is about to be sent, from 1."""
+        self.sent += 1
+        self.under_way.append(self.sent)
+        return self.sent
+
+    def end(self, number: int) -> None:
+        """Note that a request has been answered; without more, as if it had not been sent."""
+        at = bisect_left(self.under_way, number)
+        if at < len(self.under_way) and self.under_way[at] == number:
+            del self.under_way[at]
+
+    def succeed(self, number: int) -> None:
+        """Note that a request made a run."""
+        self.made = max(self.made, number)
+        del self.refused[: bisect_right(self.refused, self.made)]
+
+    def refuse(self, number: int) -> int:
+        """Note a refusal that equals those before; return how many stand in a row with it."""
+        if number <= self.made:
+            return 0
+        insort(self.refused, number)
+        at = bisect_left(self.under_way, number)
+        first = bisect_left(self.refused, self.under_way[at - 1]) if at else 0
+        if at == len(self.under_way):
+            return len(self.refused) - first
+        return bisect_left(self.refused, self.under_way[at]) - first
+
+    def waits_before(self, number: int) -> int:
+        """Return how many that were sent before are still under way."""
+        return bisect_left(self.under_way, number)
+
+
 class Breaker(Struct):
     """Watches one batch in one process. Times are seconds on any steady clock."""
 
     max_failures: int | None = None
     max_failed_share: float | None = None
-    any_created: bool = False
-    same: int = 0
+    made: int = 0
+    refusals: int = 0
     last_refusal: str = ""
     missing: int = 0
     silent_since: float | None = None
     failed: int = 0
     kinds: dict[str, int] = field(default_factory=dict)
+    row: Row = field(default_factory=Row)
 
-    def created(self) -> None:
-        """Note a create that made a run."""
-        self.any_created = True
-        self.same = 0
-        self.missing = 0
+    def send(self) -> int:
+        """Return the number of a request that is about to be sent, to tell its end by."""
+        return self.row.send()
+
+    def created(self, number: int = 0) -> None:
+        """Note a create that made a run; 0 where it was not this process that sent it."""
+        self.made += 1
         self.silent_since = None
+        self.row.end(number)
+        self.row.succeed(number)
+
+    def passed(self, number: int) -> None:
+        """Note an answer that tells nothing of the batch's creates: a thread was made."""
+        self.silent_since = None
+        self.row.end(number)
 
     def answered(self) -> None:
         """Note any answer at all: the host is there."""
         self.silent_since = None
 
-    def refused(self, fault: Fault, now_s: float) -> Trip | None:
-        """Note a create that failed; return why to stop, or None."""
+    def refused(self, fault: Fault, now_s: float, number: int = 0) -> Trip | None:
+        """Note a request that failed; return why to stop, or None.
+
+        A `number` of `send` for what belongs to a create; the others form no row.
+        """
+        self.row.end(number)
         self.kinds[fault.cause] = self.kinds.get(fault.cause, 0) + 1
         if fault.http_status:
             self.silent_since = None
@@ -79,7 +157,7 @@ class Breaker(Struct):
             case Cause.UNSENT:
                 return self._unreachable(fault, now_s)
             case Cause.REJECTED | Cause.MISSING:
-                return self._equal(fault)
+                return self._equal(fault, number)
             case _:
                 return None
 
@@ -95,23 +173,27 @@ class Breaker(Struct):
             "check --base-url and the network, then run the same command again",
         )
 
-    def _equal(self, fault: Fault) -> Trip | None:
+    def _equal(self, fault: Fault, number: int) -> Trip | None:
         # Names and numbers differ from job to job ("No thread found with id 'thread_17'."); the
         # trouble is the same.
         said = NAMES.sub("…", fault.error.message)
         text = f"{fault.http_status} {fault.error.code} {said}"
-        self.same = self.same + 1 if text == self.last_refusal else 1
+        if text != self.last_refusal:
+            self.row.refused.clear()
         self.last_refusal = text
-        if fault.cause is Cause.MISSING and not self.any_created:
+        self.refusals += 1
+        same = self.row.refuse(number)
+        waiting = self.row.waits_before(number)
+        if fault.cause is Cause.MISSING and not self.made and not waiting:
             self.missing += 1
             if self.missing >= MISSING_AT_START:
                 return Trip(
                     f"the first {self.missing} creates were answered with {fault.text}",
                     "check the assistant's id, --base-url and the project of the key",
                 )
-        if self.same >= EQUAL_REFUSALS:
+        if same >= enough(self.refusals - same, self.made + waiting):
             return Trip(
-                f"{self.same} equal refusals in a row: {fault.text}",
+                f"{same} equal refusals in a row: {fault.text}",
                 "mend the cause, then `runner retry --status rejected` and run the same again",
             )
         return None

@@ -86,7 +86,8 @@ class Assignment(Struct):
 class Carried(Struct):
     """A leased job under way: the row as claimed, and what has changed since.
 
-    Steady times are seconds on the event loop's clock, `closed_ms` is on the store's.
+    Steady times are seconds on the event loop's clock, `closed_ms` is on the store's. `number` is
+    that of the last create that this process sent for it, in the order of the batch.
     """
 
     job: Job
@@ -112,6 +113,7 @@ class Carried(Struct):
     missing: int = 0
     trouble: int = 0
     abreast: int = 0
+    number: int = 0
     unreadable: int = 0
     missed: bool = False
     rounds: int = 0

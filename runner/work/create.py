@@ -121,6 +121,7 @@ async def send(bench: Bench, carried: Carried, slot: Slot) -> None:
     last: list[Answer] = []
     flow = assignment.dialect.create(carried.job, assignment.tag, stream=False)
     bench.reach(Point.CREATE_BEFORE_SEND)
+    carried.number = assignment.breaker.send()
     got = await bench.ask(assignment, flow, guard=bench.lease.may_send, heard=last.append)
     bench.reach(Point.CREATE_AFTER_ANSWER)
     if isinstance(got, Failed):
@@ -144,7 +145,7 @@ def created(bench: Bench, carried: Carried, slot: Slot, run: Run, answer: Answer
         assignment.tokens.answered(answer.headers)
         assignment.meet(slot, carried.abreast, admitted=True)
         assignment.hear_clock(answer.headers, bench.wall_s())
-    assignment.breaker.created()
+    assignment.breaker.created(carried.number)
     carried.run_id = run.id
     carried.born_s = bench.now()
     carried.alive_s = 0.0
@@ -161,7 +162,7 @@ async def refused(bench: Bench, carried: Carried, slot: Slot, fault: Fault, answ
     bench.note_limits(assignment, fault)
     fresh = bench.now() - carried.thread_made_s < FRESH_S
     verdict = judge(fault, carried.refusals, policy.retry, bench.rng, fresh=fresh)
-    trip = assignment.breaker.refused(fault, bench.now())
+    trip = assignment.breaker.refused(fault, bench.now(), carried.number)
     if trip is not None:
         bench.halt(assignment, trip)
     match verdict:
@@ -236,10 +237,12 @@ async def make_thread(bench: Bench, carried: Carried) -> bool:
     A lost answer leaves an empty thread behind, which costs nothing, so this may be repeated.
     """
     assignment = carried.assignment
+    number = assignment.breaker.send()
     got = await bench.ask(assignment, assignment.dialect.make_thread(carried.job, assignment.tag))
     if isinstance(got, Failed):
-        thread_refused(bench, carried, got)
+        thread_refused(bench, carried, got, number)
         return False
+    assignment.breaker.passed(number)
     carried.thread_made_s = bench.now()
     if carried.job.thread_id is not None:
         # The manifest named it, to be made where it was missing: no thread of this job alone.
@@ -251,11 +254,11 @@ async def make_thread(bench: Bench, carried: Carried) -> bool:
     return True
 
 
-def thread_refused(bench: Bench, carried: Carried, failed: Failed) -> None:
+def thread_refused(bench: Bench, carried: Carried, failed: Failed, number: int) -> None:
     """Put back, or end, a job whose thread could not be made: nothing of it has been sent."""
     assignment: Assignment = carried.assignment
     fault = bench.fault_of(assignment, failed)
-    trip = assignment.breaker.refused(fault, bench.now())
+    trip = assignment.breaker.refused(fault, bench.now(), number)
     if trip is not None:
         bench.halt(assignment, trip)
     if fault.cause in (Cause.REJECTED, Cause.MISSING):

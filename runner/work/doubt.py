@@ -138,7 +138,7 @@ def adopt(
         if run.created_s
         else bench.now()
     )
-    assignment.breaker.created()
+    assignment.breaker.created(carried.number)
     bench.take_flight(carried)
     bench.post(carried, move, then=lambda: bench.reach(Point.CREATED_RECORDED))
     bench.agenda.add(carried, Step.READ, 0)

@@ -58,9 +58,6 @@ def test_every_job_ends_as_its_server_says_and_none_ran_twice(
             "dialect": wire.dialect,
             "doubt_wait": 0.5,
             "timeout": 5.0,
-            # Where the create's answer is the run's end, refusals overtake what ends well: more at
-            # once, and ten of them come in a row, which stops the batch.
-            **({"concurrency": 8} if wire.dialect == "request" else {}),
         },
         environ={},
     )
