@@ -15,7 +15,7 @@ from benchmarks.measure import DASH, Options, Table
 from benchmarks.plot import svg
 
 NAMES = ("start", "polls", "queue", "claim", "export", "throughput", "limits", "flight", "peers")
-ALONE = ("ten_million",)
+ALONE = ("ten_million", "ten_million_postgresql")
 """Only where they are named: hours of work, tens of gigabytes of disk."""
 
 
@@ -24,7 +24,7 @@ def main() -> None:
         prog="python -m benchmarks", description="Measure Runner beside loops that keep nothing."
     )
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)} (all), {ALONE[0]}"
+        "names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)} (all), {', '.join(ALONE)}"
     )
     parser.add_argument("--runs", type=int, default=0, metavar="N", help="rounds (5; quick: 1)")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that all works")

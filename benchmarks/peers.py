@@ -11,18 +11,16 @@ import json
 import sys
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
-from typing import Protocol, cast
 
 from msgspec.structs import replace
 
 from benchmarks.filled import queued, settles
-from benchmarks.measure import ROOT, TIMES, Options, Table, interleaved, ratio, shown, spend
+from benchmarks.measure import TIMES, Options, Table, interleaved, ratio, shown, spend
+from benchmarks.private_server import PrivateServer, private_server
 from runner.core.batch import Batch
 from runner.core.model import Job, JobState
 from runner.core.moves import Created, Evidence, Intend, held
@@ -39,14 +37,6 @@ AT_ONCE = 100
 AHEAD = 200
 """As many jobs Runner's pool claims at once (`PREFETCH`)."""
 TITLE = "Jobs and claims on PostgreSQL"
-DURABLE = "-c fsync=on -c shared_buffers=256MB -c max_wal_size=4GB"
-
-
-class Server(Protocol):
-    """What is used of the tests' private PostgreSQL."""
-
-    def fresh(self) -> str: ...
-    def remove(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +52,13 @@ def run(options: Options) -> Table:
     missing = [name for name in (*PEERS, "psycopg") if importlib.util.find_spec(name) is None]
     if missing:
         return Table(TITLE, ("not measured",), [(f"pip install {' '.join(missing)}",)])
-    with _server() as server:
+    with private_server() as server:
         if server is None:
             return Table(TITLE, ("not measured",), [("there is no initdb on this machine",)])
         return _measured(options, server)
 
 
-def _measured(options: Options, server: Server) -> Table:
+def _measured(options: Options, server: PrivateServer) -> Table:
     rows = options.size(1_000_000, 1_000)
     counts = {"jobs": options.size(20_000, 200), "claims": options.size(20_000, 200)}
     urls = {name: server.fresh() for name in WAYS}
@@ -120,22 +110,7 @@ def _beside(rates: dict[str, list[float]], way: str) -> tuple[str, str]:
     return shown(rates[way]), ratio(rates[way], faster)
 
 
-# The server, and what is in it
-
-
-@contextmanager
-def _server() -> Iterator[Server | None]:
-    sys.path.insert(0, str(ROOT / "tests"))
-    found = importlib.import_module("postgres_server")
-    folder = found.programs()
-    if folder is None:
-        yield None
-        return
-    server = cast("Callable[[Path, str], Server]", found.PostgresServer)(folder, DURABLE)
-    try:
-        yield server
-    finally:
-        server.remove()
+# What is in it
 
 
 def _execute(url: str, *statements: str) -> None:

@@ -7,13 +7,15 @@ hundred thousand cost says what ten million do, if the places cost alike.
 
 import os
 import signal
-import sqlite3
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+
+from sqlalchemy import Connection, create_engine, text
 
 from benchmarks.claim import Filled
 from benchmarks.filled import PADDING, queued
@@ -33,7 +35,7 @@ _OUTCOMES = """
     INSERT INTO outcome (job_id, generation, status, run_id, run, http_status, request_id,
         attempts, created_ms, ended_ms)
     SELECT id, generation, 'completed', 'run_settled_' || id,
-        CAST('{"id":"run_settled_' || id || :rest AS BLOB), 200, '', 1, :now, :now
+        {run}, 200, '', 1, :now, :now
     FROM job
     WHERE id > :after AND id <= :upto AND state = 0 AND worker IS NULL
     ORDER BY id
@@ -43,12 +45,52 @@ _JOBS = """
         intent_ms = :now, first_intent_ms = :now, created_ms = :now, ended_ms = :now
     WHERE id > :after AND id <= :upto AND state = 0 AND worker IS NULL
 """
-_LESS = "UPDATE tally SET jobs = jobs - ? WHERE state = 0"
+_RUN = {
+    "sqlite": 'CAST(\'{"id":"run_settled_\' || id || :rest AS BLOB)',
+    "postgresql": "convert_to('{\"id\":\"run_settled_' || id || CAST(:rest AS text), 'UTF8')",
+}
+_LESS = "UPDATE tally SET jobs = jobs - :jobs WHERE state = 0"
 _MORE = """
-    INSERT INTO tally (batch_id, state, status, jobs) SELECT id, 3, 'completed', ? FROM batch
+    INSERT INTO tally (batch_id, state, status, jobs)
+    SELECT id, 3, 'completed', CAST(:jobs AS bigint) FROM batch
     WHERE true
-    ON CONFLICT (batch_id, state, status) DO UPDATE SET jobs = jobs + excluded.jobs
+    ON CONFLICT (batch_id, state, status) DO UPDATE SET jobs = tally.jobs + excluded.jobs
 """
+_FAST = {"sqlite": "PRAGMA synchronous = OFF", "postgresql": "SET synchronous_commit = off"}
+_SIZE = {
+    "sqlite": "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
+    "postgresql": "SELECT pg_database_size(current_database())",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """What `--db` says: a SQLite file or a URL."""
+
+    place: str
+
+    @contextmanager
+    def connected(self) -> Iterator[Connection]:
+        """Yield a connection of its own, closed with its engine at the end."""
+        _, at, rest = self.place.partition("://")
+        engine = create_engine(f"postgresql+psycopg://{rest}" if at else f"sqlite:///{self.place}")
+        try:
+            with engine.connect() as connection:
+                yield connection
+        finally:
+            engine.dispose()
+
+    def number(self, statement: str) -> int:
+        """Return the one number that a query yields."""
+        with self.connected() as connection:
+            return int(connection.execute(text(statement)).scalar_one())
+
+    @property
+    def size(self) -> str:
+        """How much room it takes."""
+        with self.connected() as connection:
+            taken = connection.execute(text(_SIZE[connection.dialect.name])).scalar_one()
+        return f"{int(taken) / 1e9:.1f} GB"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +114,18 @@ class Figures:
 
 
 def run(options: Options) -> Table:
-    """Do it once, however many rounds are asked for."""
+    """Do it once on SQLite, however many rounds are asked for."""
+    small, large = options.fresh("small.db"), options.fresh("many.db")
+    return carry_all(options, Database(str(large)), Database(str(small)))
+
+
+def carry_all(options: Options, database: Database, other: Database) -> Table:
+    """Do it in that database, beside ten thousand jobs in the other."""
     jobs = options.size(10_000_000, 30_000)
     share = options.size(jobs // 300, 1_000)
     figures = Figures()
-    database = options.fresh("many.db")
-    small = _small(options)
+    store, batch = queued(other.place, 10_000)
+    small = Filled(store, batch, store.enlist(batches=NAME, version="benchmark").id)
     with Server() as server:
         _queue(options, figures, database, server, jobs)
         places = (("start", 0), ("middle", jobs // 2), ("end", jobs - share))
@@ -106,69 +154,58 @@ def run(options: Options) -> Table:
     )
 
 
-def _small(options: Options) -> Filled:
-    store, batch = queued(options.fresh("small.db"), 10_000)
-    return Filled(store, batch, store.enlist(batches=NAME, version="benchmark").id)
-
-
-def _queue(options: Options, figures: Figures, database: Path, server: Server, jobs: int) -> None:
+def _queue(
+    options: Options, figures: Figures, database: Database, server: Server, jobs: int
+) -> None:
     manifest = write(options.folder / f"{NAME}.jsonl", jobs)
     size = manifest.stat().st_size
-    words = ["--db", database, "--base-url", server.url, "--quiet"]
+    words = ["--db", database.place, "--base-url", server.url, "--quiet"]
     spent = spend(runner("queue", manifest, *words), options.folder)
     manifest.unlink()
     figures.tell("manifest", f"{size / 1e9:.1f} GB")
     figures.tell("`runner queue`", f"{spent.wall_s:,.0f} s, {jobs / spent.wall_s:,.0f} lines/s")
     figures.tell("`runner queue`: CPU", f"{1e6 * spent.cpu_s / jobs:.1f} µs a line")
     figures.tell("`runner queue`: peak", f"{spent.peak_mib:,.0f} MiB")
-    figures.tell("database, all queued", _size(database))
+    figures.tell("database, all queued", database.size)
 
 
-def _size(database: Path) -> str:
-    return f"{database.stat().st_size / 1e9:.1f} GB"
-
-
-def _settle(database: Path, upto: int) -> int:
+def _settle(database: Database, upto: int) -> int:
     """Bring the queued jobs up to that id to rest; return how many."""
     rest = f'","object":"thread.run","status":"completed","padding":"{PADDING.decode()}"}}'
-    connection = sqlite3.connect(database)
-    connection.execute("PRAGMA synchronous = OFF")
-    (first,) = connection.execute("SELECT coalesce(min(id), 0) FROM job WHERE state = 0").fetchone()
     settled = 0
-    for after in range(first - 1, upto, CHUNK):
-        binds = {
-            "after": after,
-            "upto": min(upto, after + CHUNK),
-            "now": time.time_ns() // 1_000_000,
-            "rest": rest,
-        }
-        with connection:
-            connection.execute(_OUTCOMES, binds)
-            moved = connection.execute(_JOBS, {k: binds[k] for k in ("after", "upto", "now")})
-            connection.execute(_LESS, (moved.rowcount,))
-            connection.execute(_MORE, (moved.rowcount,))
-        settled += moved.rowcount
-    connection.close()
+    first = database.number("SELECT coalesce(min(id), 0) FROM job WHERE state = 0")
+    with database.connected() as connection:
+        engine = connection.dialect.name
+        connection.execute(text(_FAST[engine]))
+        connection.commit()
+        outcomes = text(_OUTCOMES.replace("{run}", _RUN[engine]))
+        for after in range(first - 1, upto, CHUNK):
+            binds = {
+                "after": after,
+                "upto": min(upto, after + CHUNK),
+                "now": time.time_ns() // 1_000_000,
+            }
+            connection.execute(outcomes, {**binds, "rest": rest})
+            moved = connection.execute(text(_JOBS), binds).rowcount
+            connection.execute(text(_LESS), {"jobs": moved})
+            connection.execute(text(_MORE), {"jobs": moved})
+            connection.commit()
+            settled += moved
     return settled
 
 
-def _at_rest(database: Path) -> int:
-    connection = sqlite3.connect(database)
-    (jobs,) = connection.execute(
-        "SELECT coalesce(sum(jobs), 0) FROM tally WHERE state > 2"
-    ).fetchone()
-    connection.close()
-    return int(jobs)
+def _at_rest(database: Database) -> int:
+    return database.number("SELECT coalesce(sum(jobs), 0) FROM tally WHERE state > 2")
 
 
-def _status(options: Options, database: Path) -> float:
-    words = ["--db", database, "--quiet"]
+def _status(options: Options, database: Database) -> float:
+    words = ["--db", database.place, "--quiet"]
     taken = [spend(runner("status", *words), options.folder).wall_s for _ in range(3)]
     return statistics.median(taken)
 
 
-def _claims(options: Options, figures: Figures, at: str, database: Path, small: Filled) -> None:
-    store = Store.open(str(database))
+def _claims(options: Options, figures: Figures, at: str, database: Database, small: Filled) -> None:
+    store = Store.open(database.place)
     batch = store.batch(NAME)
     if batch is None:
         raise RuntimeError(f"there is no batch {NAME}")
@@ -184,9 +221,11 @@ def _claims(options: Options, figures: Figures, at: str, database: Path, small: 
     store.close()
 
 
-def _work(database: Path, server: Server, share: int) -> Worked:
+def _work(database: Database, server: Server, share: int) -> Worked:
     """Work until the server made so many runs more, 0: until every job is at rest."""
-    words = runner("work", "--db", database, "--base-url", server.url, "--processes", 1, "--quiet")
+    words = runner(
+        "work", "--db", database.place, "--base-url", server.url, "--processes", 1, "--quiet"
+    )
     before = int(server.seen()["runs"])
     began = time.perf_counter()
     process = subprocess.Popen(
@@ -220,30 +259,28 @@ def _work(database: Path, server: Server, share: int) -> Worked:
     return Worked(first - began, told / max(newest - first, 1e-9), kib / 1024)
 
 
-def _counts(figures: Figures, database: Path, server: Server, jobs: int) -> None:
+def _counts(figures: Figures, database: Database, server: Server, jobs: int) -> None:
     """Every job is at rest, and no run of the server's is of two jobs; RuntimeError if not so."""
     if (found := _at_rest(database)) != jobs:
         raise RuntimeError(f"{found:,} of {jobs:,} jobs are at rest")
-    connection = sqlite3.connect(database)
-    (ours,) = connection.execute(
-        "SELECT count(DISTINCT run_id) FROM job WHERE run_id GLOB 'run_0*'"
-    ).fetchone()
-    connection.close()
+    ours = database.number(
+        r"SELECT count(DISTINCT run_id) FROM job WHERE run_id LIKE 'run@_0%' ESCAPE '@'"
+    )
     made = int(server.seen()["runs"])
     if ours != made:
         raise RuntimeError(f"the server made {made:,} runs, and {ours:,} have a job")
     figures.tell("runs that the server made, each of one job", f"{made:,}")
-    figures.tell("database, all at rest", _size(database))
+    figures.tell("database, all at rest", database.size)
 
 
-def _export(options: Options, figures: Figures, database: Path, jobs: int) -> None:
+def _export(options: Options, figures: Figures, database: Database, jobs: int) -> None:
     out = options.fresh("many.out")
-    spent = spend(runner("export", "--db", database, "--out", out, "--quiet"), options.folder)
+    spent = spend(runner("export", "--db", database.place, "--out", out, "--quiet"), options.folder)
     with out.open("rb") as file:
         rows = sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
     if rows != jobs:
         raise RuntimeError(f"{rows:,} rows were exported of {jobs:,}")
     figures.tell("`runner export`", f"{spent.wall_s:,.0f} s, {rows / spent.wall_s:,.0f} rows/s")
     figures.tell("`runner export`: peak", f"{spent.peak_mib:,.0f} MiB")
-    figures.tell("results", _size(out))
+    figures.tell("results", f"{out.stat().st_size / 1e9:.1f} GB")
     out.unlink()
