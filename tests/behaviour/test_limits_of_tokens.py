@@ -1,6 +1,7 @@
 """C14: tokens a minute: reserved, learned from headers, waited for; one job may be too large for all."""
 
 from behaviour.stage import Stage, parts_of
+from ways import PROCESSES
 
 
 def test_a_wait_for_tokens_is_no_failure_and_the_big_one_is_not_left_for_last(
@@ -33,7 +34,8 @@ def test_a_big_job_among_small_ones_of_one_assistant_is_not_left_for_last(stage:
     assert carried.exit_code == 0, stage.warnings
     stage.check_once_each(25)
     order = [str(parts_of(run["metadata"])["case"]) for run in stage.runs().values()]
-    assert order.index(f"{stage.number}-big") < 15
+    # Several processes each have a line of their own; in none is it passed by all that came later.
+    assert order.index(f"{stage.number}-big") < (15 if PROCESSES < 2 else 24)
 
 
 def test_headers_teach_the_tokens_limit_and_refusals_for_tokens_no_rate(stage: Stage) -> None:
