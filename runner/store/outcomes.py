@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import asdict, replace
 from sqlalchemy import Connection, Executable, Row, TextClause, bindparam, text
 
 from runner.core.keys import idempotency_key
@@ -21,6 +22,9 @@ CHUNK = 1000
 FIRST_CHUNK = 100
 LEAST = 10
 CHUNK_BYTES = 4 * 1024 * 1024
+STRETCH = 4 * CHUNK
+"""Lines of a source that are looked at for a chunk; more where few of them are wanted."""
+LONGEST_STRETCH = 200_000
 
 AT_REST = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
@@ -72,25 +76,28 @@ _SETTLED = text(
 )
 
 
-class _Line(Struct, frozen=True):
-    """Where a row stands in the manifests' order."""
+class _Place(Struct, frozen=True):
+    """How far a reader is in the manifests' order: behind this row, in lines before `upto`."""
 
     source_id: int = -1
     line: int = -1
     job_id: int = -1
+    upto: int = -1
 
 
 def page(*, by_status: bool) -> TextClause:
-    """Return the statement that reads the next rows of a batch in manifest order."""
+    """Return the statement that reads the next rows of some lines of a source, in their order."""
     status = "AND j.status IN :statuses" if by_status else ""
+    # One source and a bounded stretch of it: for a row value that begins with the source, and for
+    # states that PostgreSQL thinks are rare, it would scan all jobs, for each page anew.
     statement = text(
         f"""
         SELECT {_COLUMNS}
         FROM job j LEFT JOIN outcome o ON o.job_id = j.id AND o.generation = j.generation
-        WHERE j.batch_id = :batch_id
-        AND (j.source_id, j.line, j.id) > (:source_id, :line, :job_id)
+        WHERE j.batch_id = :batch_id AND j.source_id = :source_id
+        AND j.line >= :line AND j.line < :upto AND (j.line, j.id) > (:line, :job_id)
         AND j.state IN :states {status}
-        ORDER BY j.source_id, j.line, j.id LIMIT :most
+        ORDER BY j.line, j.id LIMIT :most
         """  # noqa: S608 - the parts are constants of this file
     ).bindparams(bindparam("states", expanding=True))
     return statement.bindparams(bindparam("statuses", expanding=True)) if by_status else statement
@@ -98,6 +105,18 @@ def page(*, by_status: bool) -> TextClause:
 
 _PAGE = page(by_status=False)
 _PAGE_BY_STATUS = page(by_status=True)
+_NEXT_LINE = text(
+    """
+    SELECT line FROM job WHERE batch_id = :batch_id AND source_id = :source_id AND line >= :line
+    ORDER BY line LIMIT 1
+    """
+)
+_NEXT_SOURCE = text(
+    """
+    SELECT source_id FROM job WHERE batch_id = :batch_id AND source_id > :source_id
+    ORDER BY source_id LIMIT 1
+    """
+)
 
 
 def outcomes(
@@ -115,36 +134,36 @@ def outcomes(
     """
     wanted = (states or frozenset(STATES)) & (AT_REST if at_rest_only else frozenset(STATES))
     numbers = sorted(NUMBER[state] for state in wanted)
-    after, most = _Line(), FIRST_CHUNK
-    while numbers:
+    filters: dict[str, object] = {"batch_id": batch_id, "states": numbers}
+    if statuses is not None:
+        filters["statuses"] = sorted(statuses)
+    statement = _PAGE if statuses is None else _PAGE_BY_STATUS
+    after: _Place | None = _Place()
+    most, stretch = FIRST_CHUNK, STRETCH
+    while numbers and after is not None:
 
-        def verb(connection: Connection, after: _Line = after, most: int = most) -> Page:
-            binds: dict[str, object] = {
-                "batch_id": batch_id,
-                "source_id": after.source_id,
-                "line": after.line,
-                "job_id": after.job_id,
-                "states": numbers,
-                "most": most,
-            }
-            if statuses is not None:
-                binds["statuses"] = sorted(statuses)
-            statement = _PAGE if statuses is None else _PAGE_BY_STATUS
-            return _page(connection, statement, batch_id, binds)
+        def verb(
+            connection: Connection, after: _Place = after, most: int = most, stretch: int = stretch
+        ) -> Page:
+            at = after if after.line < after.upto else _next(connection, batch_id, after, stretch)
+            if at is None:
+                return Page((), None, 0)
+            return _page(connection, statement, batch_id, filters, at, most)
 
         found = read(verb)
         yield from found.outcomes
-        if len(found.outcomes) < most:
-            return
-        after = found.last
-        most = min(CHUNK, max(LEAST, most * CHUNK_BYTES // max(found.weight, 1)))
+        after = found.after
+        few = len(found.outcomes) < most // 2
+        stretch = min(2 * stretch, LONGEST_STRETCH) if few else STRETCH
+        if found.outcomes:
+            most = min(CHUNK, max(LEAST, most * CHUNK_BYTES // max(found.weight, 1)))
 
 
 class Page(Struct, frozen=True):
-    """A chunk of outcomes: the place of the last, and how many bytes they hold."""
+    """A chunk of outcomes: where to go on (None: all was read), and how many bytes they hold."""
 
     outcomes: Sequence[Outcome]
-    last: _Line
+    after: _Place | None
     weight: int
 
 
@@ -179,16 +198,35 @@ def settled_since(
         after = found[-1][0]
 
 
+def _next(connection: Connection, batch_id: int, after: _Place, stretch: int) -> _Place | None:
+    """Return the next stretch of lines that has jobs, in this source or the next; None at the end."""
+    source_id, line = after.source_id, after.upto
+    while True:
+        binds = {"batch_id": batch_id, "source_id": source_id}
+        found = connection.scalar(_NEXT_LINE, binds | {"line": line})
+        if found is not None:
+            return _Place(source_id, found, -1, found + stretch)
+        source_id, line = connection.scalar(_NEXT_SOURCE, binds), -1
+        if source_id is None:
+            return None
+
+
 def _page(
-    connection: Connection, statement: Executable, batch_id: int, binds: dict[str, object]
+    connection: Connection,
+    statement: Executable,
+    batch_id: int,
+    filters: dict[str, object],
+    at: _Place,
+    most: int,
 ) -> Page:
-    rows = connection.execute(statement, binds).all()
-    if not rows:
-        return Page((), _Line(), 0)
-    found = _outcomes(connection, batch_id, rows)
-    last = rows[-1]
+    rows = connection.execute(statement, {**filters, **asdict(at), "most": most}).all()
+    last = rows[-1] if rows else None
+    if last is None or len(rows) < most:
+        after = replace(at, line=at.upto)
+    else:
+        after = replace(at, line=last.line, job_id=last.id)
     weight = sum(len(part) for row in rows for part in row[14:19] if part)
-    return Page(found, _Line(last.source_id, last.line, last.id), weight)
+    return Page(_outcomes(connection, batch_id, rows), after, weight)
 
 
 def _outcomes(

@@ -13,12 +13,14 @@ from typing import Self
 
 import psycopg
 import pytest
+from msgspec.structs import replace
 from psycopg.abc import Params, Query
 from psycopg.rows import TupleRow
 from sqlalchemy import Connection, Engine, event, text
 from store_book import Working, begin, line, queue, write
 from store_ends import HUNG_UP, create, fail, rest_in_doubt, sent, succeed
 
+from runner.core.model import JobState
 from runner.core.moves import Acted, Created, Doubt, Evidence, Intend, Postpone, Requeue, held
 from runner.store.claim import Want
 from runner.store.store import Store
@@ -161,6 +163,26 @@ def test_nothing_that_work_asks_scans_the_jobs(store: Store) -> None:
     assert scans == {}, "\n".join(f"{s}\n{p}" for s, p in scans.items())
     for index in ("job_ready", "job_later", "job_adrift", "job_worker"):
         assert any(index in plan for plan in plans.values()), index
+
+
+def test_nothing_that_reads_a_whole_batch_scans_it_for_each_page(store: Store) -> None:
+    batch = begin(store)
+    # Lines as far apart as the rows are fewer than the planner is told.
+    specs = [line(n) for n in range(1, 1001)]
+    queue(store, batch, [replace(spec, line=spec.line * TIMES) for spec in specs])
+    me = store.enlist(batches="nightly", version="test").id
+    for job in store.claim(me, [Want(batch.id, None, 50)]):
+        succeed(store, job)
+    with hearing(store) as heard:
+        list(store.outcomes(batch.id, at_rest_only=False))
+        list(store.outcomes(batch.id, states=frozenset({JobState.CANCELLED})))
+        list(store.outcomes(batch.id, statuses=frozenset({"rejected"})))
+        (first, _), *_others = store.settled_since(batch.id, (0, 0))
+        list(store.settled_since(batch.id, first))
+    assert sum("LEFT JOIN outcome" in sent for sent in heard) >= 3
+    plans = store._write(lambda connection: planned(connection, heard, as_large))
+    scans = {statement: plan for statement, plan in plans.items() if scanned(plan)}
+    assert scans == {}, "\n".join(f"{s}\n{p}" for s, p in scans.items())
 
 
 @pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
