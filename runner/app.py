@@ -34,6 +34,7 @@ from runner.dialects.dialect import Dialect, Tag
 from runner.export.aside import check_target
 from runner.export.reading import from_results
 from runner.export.write import Form, write
+from runner.http.open import check_choice
 from runner.manifest.reader import Check
 from runner.manifest.sources import STANDARD_INPUT, batch_name, identity, open_manifest
 from runner.store.budgets import BudgetRow
@@ -334,6 +335,7 @@ class Commands:
         """Queue, work and export; the same call again resumes and redoes nothing."""
         if out is not None:
             check_target(out)
+        check_choice(self.settings.http)
         self.parts.patient = True
         # Opened before a simulator is started for nothing.
         _ = self.store

@@ -21,6 +21,7 @@ CHANCE = 1e-9
 MISSING_AT_START = 3
 """As many 404s before any create has succeeded: the assistant or the whole API is unknown."""
 NAMES = re.compile(r"'[^']*'|\"[^\"]*\"|\b\w*\d\w*\b")
+PROXY_ASKS = 407
 UNREACHABLE_S = 60.0
 """Without one answer for so long, the host counts as unreachable."""
 TO_DO = "; to do: "
@@ -57,7 +58,7 @@ def enough(refused: int, others: int) -> int:
 
 
 class Row(Struct):
-    """Requests by the order in which they were sent, which is not that of their answers.
+    """Creates by the order in which they were sent, which is not that of their answers.
 
     Where a create's answer is the run's end, a refusal overtakes all that ends well. One that is
     still under way ends the row at its place: it may have made a run.
@@ -70,27 +71,36 @@ class Row(Struct):
     refused: list[int] = field(default_factory=list)
 
     def send(self) -> int:
-        """Return the number of a request that is about to be sent, from 1."""
+        """Return the number of a create that is about to be sent, from 1."""
         self.sent += 1
         self.under_way.append(self.sent)
         return self.sent
 
+    def pass_over(self) -> int:
+        """Return the number of what needs a place in the order only now that it is refused."""
+        self.sent += 1
+        return self.sent
+
     def end(self, number: int) -> None:
-        """Note that a request has been answered; without more, as if it had not been sent."""
+        """Note that a create has been answered; without more, as if it had not been sent."""
         at = bisect_left(self.under_way, number)
         if at < len(self.under_way) and self.under_way[at] == number:
             del self.under_way[at]
 
     def succeed(self, number: int) -> None:
-        """Note that a request made a run."""
+        """Note that a create made a run."""
         self.made = max(self.made, number)
         del self.refused[: bisect_right(self.refused, self.made)]
 
-    def refuse(self, number: int) -> int:
-        """Note a refusal that equals those before; return how many stand in a row with it."""
+    def refuse(self, number: int) -> None:
+        """Note a refusal that equals those before."""
+        if number > self.made:
+            insort(self.refused, number)
+
+    def around(self, number: int) -> int:
+        """Return how many refusals stand in a row at the place of one that is answered."""
         if number <= self.made:
             return 0
-        insort(self.refused, number)
         at = bisect_left(self.under_way, number)
         first = bisect_left(self.refused, self.under_way[at - 1]) if at else 0
         if at == len(self.under_way):
@@ -110,6 +120,7 @@ class Breaker(Struct):
     made: int = 0
     refusals: int = 0
     last_refusal: str = ""
+    last_told: str = ""
     missing: int = 0
     silent_since: float | None = None
     failed: int = 0
@@ -117,7 +128,7 @@ class Breaker(Struct):
     row: Row = field(default_factory=Row)
 
     def send(self) -> int:
-        """Return the number of a request that is about to be sent, to tell its end by."""
+        """Return the number of a create that is about to be sent, to tell its end by."""
         return self.row.send()
 
     def created(self, number: int = 0) -> None:
@@ -127,19 +138,17 @@ class Breaker(Struct):
         self.row.end(number)
         self.row.succeed(number)
 
-    def passed(self, number: int) -> None:
-        """Note an answer that tells nothing of the batch's creates: a thread was made."""
-        self.silent_since = None
-        self.row.end(number)
-
     def answered(self) -> None:
         """Note any answer at all: the host is there."""
         self.silent_since = None
 
-    def refused(self, fault: Fault, now_s: float, number: int = 0) -> Trip | None:
+    def refused(
+        self, fault: Fault, now_s: float, number: int = 0, *, fresh: bool = False
+    ) -> Trip | None:
         """Note a request that failed; return why to stop, or None.
 
-        A `number` of `send` for what belongs to a create; the others form no row.
+        A `number` of `send` for a create, 0 for what is no create, such as a thread that could not
+        be made. `fresh`: the job's thread was made just now, so that the server may not know it yet.
         """
         self.row.end(number)
         self.kinds[fault.cause] = self.kinds.get(fault.cause, 0) + 1
@@ -152,14 +161,20 @@ class Breaker(Struct):
                 return Trip(fault.text, "check the key's rights to this project or model")
             case Cause.MONEY:
                 return Trip(fault.text, "raise the quota or add credit, then run the same again")
+            case Cause.PLACE if fault.http_status == PROXY_ASKS:
+                return Trip(
+                    fault.text, "the proxy wants a name and a password: put them in its URL"
+                )
             case Cause.PLACE:
                 return Trip(fault.text, "check --base-url and --dialect")
             case Cause.UNSENT:
-                return self._unreachable(fault, now_s)
+                return self._unreachable(fault, now_s) or self._in_a_row(number)
+            case Cause.MISSING if fresh and "thread" in fault.error.message.lower():
+                return self._in_a_row(number)
             case Cause.REJECTED | Cause.MISSING:
-                return self._equal(fault, number)
+                return self._equal(fault, number or self.row.pass_over())
             case _:
-                return None
+                return self._in_a_row(number)
 
     def _unreachable(self, fault: Fault, now_s: float) -> Trip | None:
         if fault.detail.startswith("guard"):
@@ -180,23 +195,29 @@ class Breaker(Struct):
         text = f"{fault.http_status} {fault.error.code} {said}"
         if text != self.last_refusal:
             self.row.refused.clear()
-        self.last_refusal = text
+        self.last_refusal, self.last_told = text, fault.text
         self.refusals += 1
-        same = self.row.refuse(number)
-        waiting = self.row.waits_before(number)
-        if fault.cause is Cause.MISSING and not self.made and not waiting:
+        self.row.refuse(number)
+        if fault.cause is Cause.MISSING and not self.made and not self.row.waits_before(number):
             self.missing += 1
             if self.missing >= MISSING_AT_START:
                 return Trip(
                     f"the first {self.missing} creates were answered with {fault.text}",
                     "check the assistant's id, --base-url and the project of the key",
                 )
-        if same >= enough(self.refusals - same, self.made + waiting):
-            return Trip(
-                f"{same} equal refusals in a row: {fault.text}",
-                "mend the cause, then `runner retry --status rejected` and run the same again",
-            )
-        return None
+        return self._in_a_row(number)
+
+    def _in_a_row(self, number: int) -> Trip | None:
+        """Judge the row at a place that has just been answered, with a refusal or by closing a gap."""
+        if not number:
+            return None
+        same, waiting = self.row.around(number), self.row.waits_before(number)
+        if same < enough(self.refusals - same, self.made + waiting):
+            return None
+        return Trip(
+            f"{same} equal refusals in a row: {self.last_told}",
+            "mend the cause, then `runner retry --status rejected` and run the same again",
+        )
 
     def failures(self, failed: int, jobs: int) -> Trip | None:
         """Return why to stop when too many jobs have ended badly (`--max-failures`)."""

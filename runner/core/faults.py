@@ -167,7 +167,7 @@ def _refusal(  # noqa: C901 - a table reads best as one
             return Cause.RIGHT, False
         case 404:
             return Cause.MISSING, False
-        case 405 | 415:
+        case 405 | 407 | 415:
             return Cause.PLACE, False
         case 408 | 409:
             return Cause.SERVER, True

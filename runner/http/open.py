@@ -13,6 +13,14 @@ from runner.http.trust import trust, untrusting
 HttpChoice = Literal["auto", "httpx", "aiohttp"]
 
 
+def check_choice(choice: str) -> None:
+    """Raise UsageError for a client that is not installed."""
+    if choice == "aiohttp" and find_spec("aiohttp") is None:
+        raise UsageError(
+            "aiohttp is not installed", where="--http", remedy="install 'runner[fast]' or use httpx"
+        )
+
+
 def open_sender(
     choice: HttpChoice = "auto",
     *,
@@ -42,12 +50,8 @@ def open_sender(
         trust=trust(cert_file, cert_dir) if uses_tls else untrusting(),
         longest_s=longest_s,
     )
-    installed = find_spec("aiohttp") is not None
-    if choice == "aiohttp" and not installed:
-        raise UsageError(
-            "aiohttp is not installed", where="--http", remedy="install 'runner[fast]' or use httpx"
-        )
-    if choice == "httpx" or not installed:
+    check_choice(choice)
+    if choice == "httpx" or find_spec("aiohttp") is None:
         # httpx costs 0.1 s to import, and aiohttp's sender does without it.
         from runner.http.slots import HttpxSender  # noqa: PLC0415
 

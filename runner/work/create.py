@@ -162,7 +162,7 @@ async def refused(bench: Bench, carried: Carried, slot: Slot, fault: Fault, answ
     bench.note_limits(assignment, fault)
     fresh = bench.now() - carried.thread_made_s < FRESH_S
     verdict = judge(fault, carried.refusals, policy.retry, bench.rng, fresh=fresh)
-    trip = assignment.breaker.refused(fault, bench.now(), carried.number)
+    trip = assignment.breaker.refused(fault, bench.now(), carried.number, fresh=fresh)
     if trip is not None:
         bench.halt(assignment, trip)
     match verdict:
@@ -237,12 +237,10 @@ async def make_thread(bench: Bench, carried: Carried) -> bool:
     A lost answer leaves an empty thread behind, which costs nothing, so this may be repeated.
     """
     assignment = carried.assignment
-    number = assignment.breaker.send()
     got = await bench.ask(assignment, assignment.dialect.make_thread(carried.job, assignment.tag))
     if isinstance(got, Failed):
-        thread_refused(bench, carried, got, number)
+        thread_refused(bench, carried, got)
         return False
-    assignment.breaker.passed(number)
     carried.thread_made_s = bench.now()
     if carried.job.thread_id is not None:
         # The manifest named it, to be made where it was missing: no thread of this job alone.
@@ -254,11 +252,11 @@ async def make_thread(bench: Bench, carried: Carried) -> bool:
     return True
 
 
-def thread_refused(bench: Bench, carried: Carried, failed: Failed, number: int) -> None:
+def thread_refused(bench: Bench, carried: Carried, failed: Failed) -> None:
     """Put back, or end, a job whose thread could not be made: nothing of it has been sent."""
     assignment: Assignment = carried.assignment
     fault = bench.fault_of(assignment, failed)
-    trip = assignment.breaker.refused(fault, bench.now(), number)
+    trip = assignment.breaker.refused(fault, bench.now())
     if trip is not None:
         bench.halt(assignment, trip)
     if fault.cause in (Cause.REJECTED, Cause.MISSING):

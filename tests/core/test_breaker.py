@@ -65,6 +65,43 @@ def test_what_was_under_way_and_is_refused_after_all_closes_the_gap() -> None:
     assert breaker.refused(refusal("same"), 0.0, first) is not None
 
 
+def test_an_answer_of_another_kind_closes_a_gap_too() -> None:
+    breaker = Breaker()
+    numbers = [breaker.send() for _ in range(EQUAL_REFUSALS + 1)]
+    middle = numbers.pop(5)
+    assert not any(all_refused(breaker, numbers))
+    trip = breaker.refused(classify(Silence(sent=True, why="timeout")), 0.0, middle)
+    assert trip is not None
+    assert "10 equal refusals in a row: " in trip.why
+    assert trip.why.endswith("same")
+
+
+def test_threads_that_are_refused_are_counted_and_those_under_way_end_no_row() -> None:
+    breaker = Breaker()
+    trips = all_refused(breaker, [0] * EQUAL_REFUSALS)
+    assert trips[:-1] == [None] * (EQUAL_REFUSALS - 1)
+    assert trips[-1] is not None
+
+
+def test_a_thread_of_a_moment_ago_that_is_unknown_says_nothing_of_the_batch() -> None:
+    breaker, unknown = Breaker(), refusal("No thread found with id 'thread_5'.", 404)
+    for _ in range(5 * EQUAL_REFUSALS):
+        assert breaker.refused(unknown, 0.0, breaker.send(), fresh=True) is None
+    assert breaker.refused(unknown, 0.0, breaker.send()) is None
+    unknown_assistant = refusal("No assistant found with id 'asst_5'.", 404)
+    trips = [
+        breaker.refused(unknown_assistant, 0.0, breaker.send(), fresh=True)
+        for _ in range(MISSING_AT_START)
+    ]
+    assert any(trips)
+
+
+def test_a_proxy_that_asks_who_we_are_stops_it_and_says_so() -> None:
+    trip = Breaker().refused(classify(Reply(407)), 0.0, 1)
+    assert trip is not None
+    assert "the proxy" in trip.remedy
+
+
 def test_a_success_counts_where_it_was_sent_and_not_where_it_was_heard_of() -> None:
     breaker = Breaker()
     early = breaker.send()
@@ -109,14 +146,15 @@ def test_a_row_is_what_stands_side_by_side_in_the_order_of_sending(data: st.Data
         if ends[at] == "made":
             row.succeed(numbers[at])
         if ends[at] == "refused":
-            assert row.refuse(numbers[at]) == _beside(known, at)
+            row.refuse(numbers[at])
+        assert row.around(numbers[at]) == _beside(known, at)
 
 
 def _beside(known: dict[int, str], at: int) -> int:
     """Count the refusals around a place, up to what is unknown or made a run."""
-    if any(end == "made" and place > at for place, end in known.items()):
+    if any(end == "made" and place >= at for place, end in known.items()):
         return 0
-    count = 1
+    count = int(known[at] == "refused")
     for step in (-1, 1):
         place = at + step
         while known.get(place) in ("refused", "other"):
