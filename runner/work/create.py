@@ -77,6 +77,7 @@ async def intend(bench: Bench, carried: Carried) -> Slot | None:
         return None
     # Who waits for a slot has a place in flight and no run at the server.
     carried.abreast = bench.flight() - assignment.creates.waiting
+    carried.number = assignment.breaker.send()
     return slot
 
 
@@ -121,7 +122,6 @@ async def send(bench: Bench, carried: Carried, slot: Slot) -> None:
     last: list[Answer] = []
     flow = assignment.dialect.create(carried.job, assignment.tag, stream=False)
     bench.reach(Point.CREATE_BEFORE_SEND)
-    carried.number = assignment.breaker.send()
     got = await bench.ask(assignment, flow, guard=bench.lease.may_send, heard=last.append)
     bench.reach(Point.CREATE_AFTER_ANSWER)
     if isinstance(got, Failed):

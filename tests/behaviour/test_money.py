@@ -58,3 +58,17 @@ def test_equal_refusals_in_a_row_stop_the_batch_and_a_retry_mends_the_few(stage:
         assert runner.retry(None, statuses=frozenset({"rejected"})).jobs == failed
     assert stage.run().exit_code == 0
     stage.check_once_each(60)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["polls", "streams"])
+def test_refusals_among_creates_that_made_runs_stop_nothing(
+    stage: Stage,
+    stream: bool,
+) -> None:
+    lines = [
+        stage.line(f"job-{i}", **({"fate": "refused:1"} if i % 4 == 3 else {})) for i in range(60)
+    ]
+    carried = stage.run(lines, stream=stream)
+    assert carried.exit_code == 1, stage.warnings
+    assert carried.batches[0].of(JobState.FAILED) == 15
+    assert carried.batches[0].of(JobState.SUCCEEDED) == 45
