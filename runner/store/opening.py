@@ -46,7 +46,15 @@ def engines_of(place: Place) -> Engines:
     """Return the engines of a place; `UsageError` where no database can be there."""
     if place.path is not None:
         refuse_unusable(place.path)
-    return Engines(place)
+    try:
+        return Engines(place)
+    except ImportError as error:
+        # An optional extra; without libpq it is there and cannot be imported either.
+        raise UsageError(
+            "psycopg, which PostgreSQL needs, is not installed or finds no libpq",
+            where="--db",
+            remedy="install 'runner[postgres]'",
+        ) from error
 
 
 def make_ready(

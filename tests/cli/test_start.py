@@ -199,3 +199,25 @@ def test_bash_completes_commands_and_words(shell: Shell, typed: str, found: set[
         env=shell.environ(None),
     ).stdout
     assert set(said.split()) == found
+
+
+def test_postgresql_without_its_driver_is_told_in_one_line() -> None:
+    without = "import sys; sys.modules['psycopg'] = None; from runner.__main__ import main; main()"
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            without,
+            "status",
+            "--db",
+            "postgresql://someone:secret@127.0.0.1/x",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "install 'runner[postgres]'" in done.stderr
+    assert "secret" not in done.stderr
