@@ -19,7 +19,10 @@ from runner.store.store import Store
 @pytest.fixture
 def scene(tmp_path: Path, database: str) -> Iterator[Scene]:
     with SimulatorProcess("--duration", "uniform:0.1:0.5") as server:
-        yield Scene(tmp_path, server, 36, database)
+        scene = Scene(tmp_path, server, 36, database)
+        # Longer than a busy machine holds up a run that ends well: past it, that is cancelled.
+        scene.settings["deadline"] = 4.0
+        yield scene
 
 
 def until_creates(scene: Scene, child: Forked, many: int) -> None:
