@@ -36,11 +36,15 @@ COUNT_S = 0.5
 
 
 class Carried(Struct, frozen=True):
-    """How work ended: where every batch stands, and why it stopped before the end, if it did."""
+    """How work ended: where every batch stands, and why it stopped before the end, if it did.
+
+    `began_ms` is unix time in milliseconds: what ended before was not this command's.
+    """
 
     batches: tuple[Progress, ...]
     ending: Ending
     queued: Queued | None
+    began_ms: int
     elapsed_s: float
     rows: int | None = None
 
@@ -125,7 +129,7 @@ async def work_on(
         # Why an earlier command stopped says nothing of this one.
         if batch.stopped and not parts.settings.child:
             parts.store.set_batch(batch.id, stopped="")
-    began = time.monotonic()
+    began_ms, began = int(wall_s() * 1000), time.monotonic()
     async with AsyncExitStack() as stack:
         worker = await _worker(parts, batches, feed, stack, forever=forever, every=every)
         async with (
@@ -147,7 +151,8 @@ async def work_on(
                 await anyio.sleep(0.02)
             group.cancel_scope.cancel()
     progress = tuple(parts.store.progress(b.id) for b in batches)
-    return Carried(progress, ending, feed.queued if feed else None, time.monotonic() - began)
+    queued, elapsed_s = feed.queued if feed else None, time.monotonic() - began
+    return Carried(progress, ending, queued, began_ms, elapsed_s)
 
 
 async def _worker(

@@ -48,7 +48,6 @@ def finish(runner: "Commands", teller: "Teller", carried: "Carried", ways: "Ways
     """Say how the work ended, and show a small batch's results where they went nowhere else."""
     from runner.cli.screen import mapping, summary
     from runner.cli.talk import GREEN, RED, YELLOW
-    from runner.composition import wall_s
 
     teller.rest()
     if ways.out is None and len(carried.batches) == 1:
@@ -56,7 +55,7 @@ def finish(runner: "Commands", teller: "Teller", carried: "Carried", ways: "Ways
     if teller.manner.quiet and carried.exit_code == 0:
         return
     colour = {0: GREEN, 1: RED}.get(carried.exit_code, YELLOW)
-    lines = summary(carried, ways, int(wall_s() * 1000))
+    lines = summary(carried, ways)
     figures = {"batches": [mapping(progress) for progress in carried.batches]}
     teller.say(lines, colour, exit_code=carried.exit_code, **figures)
 

@@ -106,13 +106,13 @@ def together(views: Sequence[View]) -> View:
 # At the end
 
 
-def summary(carried: "Carried", ways: Ways, now_ms: int) -> list[str]:
-    """Return how the work ended, and what to type next. `now_ms` is unix time in milliseconds.
+def summary(carried: "Carried", ways: Ways) -> list[str]:
+    """Return how the work ended, and what to type next.
 
     The counts of a batch's table are those of its export's rows: both are jobs at rest, by state
     and status.
     """
-    lines = [headline(carried, now_ms)]
+    lines = [headline(carried)]
     if carried.queued is not None:
         lines += queued_lines(carried.queued)
     for progress in carried.batches:
@@ -124,7 +124,7 @@ def summary(carried: "Carried", ways: Ways, now_ms: int) -> list[str]:
     return [*lines, *next_steps(carried, ways)]
 
 
-def headline(carried: "Carried", now_ms: int) -> str:
+def headline(carried: "Carried") -> str:
     """Return the end in one line: "interrupted: n done, m left" where it is none."""
     done = sum(progress.at_rest for progress in carried.batches)
     left = sum(progress.jobs for progress in carried.batches) - done
@@ -134,22 +134,20 @@ def headline(carried: "Carried", now_ms: int) -> str:
     name = shown(carried.batches[0].batch, 60) if len(carried.batches) == 1 else "all batches"
     if left:
         return f"{name}: {done:,} done, {left:,} left, after {span(carried.elapsed_s)}"
-    if _was_complete(carried, now_ms):
+    if _was_complete(carried):
         return f"{name}: already complete: {jobs(done)}, nothing was sent"
-    return f"{name}: {jobs(done)} done in {span(carried.elapsed_s)}{_rate(carried, now_ms)}"
+    return f"{name}: {jobs(done)} done in {span(carried.elapsed_s)}{_rate(carried)}"
 
 
-def _was_complete(carried: "Carried", now_ms: int) -> bool:
-    began_ms = now_ms - carried.elapsed_s * 1000
+def _was_complete(carried: "Carried") -> bool:
     ended_ms = max((progress.last_ms for progress in carried.batches), default=0)
-    return bool(carried.batches) and 0 < ended_ms < began_ms
+    return bool(carried.batches) and 0 < ended_ms < carried.began_ms
 
 
-def _rate(carried: "Carried", now_ms: int) -> str:
+def _rate(carried: "Carried") -> str:
     """Return the pace, where all of the jobs were this command's."""
-    began_ms = now_ms - carried.elapsed_s * 1000
     done = sum(progress.at_rest for progress in carried.batches)
-    mine = all(progress.first_ms >= began_ms for progress in carried.batches)
+    mine = all(progress.first_ms >= carried.began_ms for progress in carried.batches)
     return f", {pace(done / carried.elapsed_s)}" if mine and done and carried.elapsed_s else ""
 
 

@@ -2,18 +2,20 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from itertools import count
 from pathlib import Path
 from random import Random
 from threading import Event, Lock, Thread
-from typing import cast
-
-import pytest
+from typing import TypeAlias, cast
 
 from runner.app import Commands
+from runner.carrying import Carried
 from runner.config import load
+
+Row: TypeAlias = dict[str, object]
 
 
 class Refusing(ThreadingHTTPServer):
@@ -75,36 +77,44 @@ class Answers(BaseHTTPRequestHandler):
         """Tell nothing."""
 
 
-@pytest.fixture(params=[True, False], ids=["always", "at first"])
-def refusing(request: pytest.FixtureRequest) -> Iterator[Refusing]:
-    server = Refusing(always=request.param)
+@contextmanager
+def refusing(*, always: bool) -> Iterator[Refusing]:
+    server = Refusing(always=always)
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
-def test_threads_that_are_still_made_hide_no_row_and_a_young_one_may_be_unknown(
-    refusing: Refusing, tmp_path: Path
-) -> None:
-    jobs, out = 200 if refusing.always else 30, tmp_path / "o.jsonl"
-    manifest = tmp_path / "m.jsonl"
+def carried(server: Refusing, jobs: int, folder: Path) -> tuple[Carried, list[Row]]:
+    """Carry so many jobs, each with a thread to be made; return how it ended and the results."""
+    manifest, out = folder / "m.jsonl", folder / "o.jsonl"
     lines = [{"custom_id": f"q-{n}", "assistant_id": "a", "thread": {}} for n in range(jobs)]
     manifest.write_text("".join(f"{json.dumps(line)}\n" for line in lines), "utf-8")
-    host, port = refusing.server_address[:2]
-    given = {"db": str(tmp_path / "r.db"), "base_url": f"http://{host!s}:{port}/v1"}
+    host, port = server.server_address[:2]
+    given = {"db": str(folder / "r.db"), "base_url": f"http://{host!s}:{port}/v1"}
     with Commands(load(given, environ={})) as commands:
-        carried = commands.run([str(manifest)], BytesIO(), out=str(out))
-    rows = [json.loads(row) for row in out.read_text("utf-8").splitlines()]
-    if refusing.always:
-        assert carried.exit_code == 3
-        assert "in a row: HTTP 400: This tier may not." in carried.ending.stopped
-        # So many may be under way when it stops.
-        assert 10 <= len(rows) < 60
-    else:
-        assert carried.exit_code == 0
-        assert {row["status"] for row in rows} == {"completed"}
-        assert {row["attempts"] for row in rows} == {2}
-        assert len(set(refusing.made)) == len(refusing.made) == jobs
+        end = commands.run([str(manifest)], BytesIO(), out=str(out))
+    return end, [json.loads(row) for row in out.read_text("utf-8").splitlines()]
+
+
+def test_threads_that_are_still_being_made_hide_no_row_of_refusals(tmp_path: Path) -> None:
+    with refusing(always=True) as server:
+        end, rows = carried(server, 200, tmp_path)
+    assert end.exit_code == 3
+    assert "in a row: HTTP 400: This tier may not." in end.ending.stopped
+    # So many may be under way when it stops.
+    assert 10 <= len(rows) < 60
+
+
+def test_a_thread_of_a_moment_ago_may_be_unknown_and_stops_nothing(tmp_path: Path) -> None:
+    with refusing(always=False) as server:
+        end, rows = carried(server, 30, tmp_path)
+    assert end.exit_code == 0
+    assert {row["status"] for row in rows} == {"completed"}
+    assert {row["attempts"] for row in rows} == {2}
+    assert len(set(server.made)) == len(server.made) == 30

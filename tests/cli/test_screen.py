@@ -70,7 +70,7 @@ ENDED = Progress(
 
 
 def carried(progress: Progress, stopped: str = "", queued: Queued | None = None) -> Carried:
-    return Carried((progress,), Ending(stopped), queued, 20.0, progress.at_rest)
+    return Carried((progress,), Ending(stopped), queued, BEGAN_MS, 20.0, progress.at_rest)
 
 
 def test_the_progress_line_tells_done_failed_pace_time_left_limit_and_states() -> None:
@@ -113,7 +113,7 @@ def test_several_batches_are_summed() -> None:
 def test_the_summary_counts_by_status_and_cause_and_names_the_next_command() -> None:
     flags = "--status failed --status incomplete --status rejected"
     queued = Queued(new=190, known=10, bad=1, vanished=2, vanished_names=("a", "b"))
-    assert summary(carried(ENDED, queued=queued), WAYS, NOW_MS) == [
+    assert summary(carried(ENDED, queued=queued), WAYS) == [
         "sweep: 200 jobs done in 20 s, 10.0/s",
         "queued: 190 new, 10 known, 1 bad, 2 gone from the manifest (their jobs stay)",
         "gone: a, b",
@@ -136,15 +136,15 @@ def test_the_summary_counts_by_status_and_cause_and_names_the_next_command() -> 
 
 def test_an_interrupted_run_says_what_is_done_and_left_and_the_command_to_go_on() -> None:
     ending = Ending("interrupted", "run the same command again to resume")
-    end = Carried((HALF,), ending, None, 20.0)
-    lines = summary(end, WAYS, NOW_MS)
+    end = Carried((HALF,), ending, None, BEGAN_MS, 20.0)
+    lines = summary(end, WAYS)
     assert lines[0] == "interrupted: 1,237 done, 8,763 left, after 20 s"
     assert "go on: runner run sweep.jsonl --rpm 60" in lines
 
 
 def test_a_batch_that_was_complete_before_says_that_nothing_was_sent() -> None:
     before = replace(ENDED, counts=ENDED.counts[:1], causes=(), first_ms=1, last_ms=BEGAN_MS - 1)
-    lines = summary(carried(before), WAYS, NOW_MS)
+    lines = summary(carried(before), WAYS)
     assert lines[0] == "sweep: already complete: 168 jobs, nothing was sent"
     assert not any("retry" in line for line in lines)
 
@@ -161,7 +161,7 @@ def test_doubts_doubles_lateness_and_earlier_tokens_are_told() -> None:
         earlier_tokens=300,
         blocked_by=(("row-7", "run_x"),),
     )
-    lines = summary(carried(progress), WAYS, NOW_MS)
+    lines = summary(carried(progress), WAYS)
     late = "greatest lateness: a run appeared 4.1 s after its create was given up"
     for line in (
         "3 jobs in doubt still: a create was sent and its answer never came",
@@ -178,13 +178,13 @@ def test_doubts_doubles_lateness_and_earlier_tokens_are_told() -> None:
 
 def test_without_out_the_summary_says_how_to_export() -> None:
     ways = replace(WAYS, out=None)
-    last = summary(carried(ENDED), ways, NOW_MS)[-1]
+    last = summary(carried(ENDED), ways)[-1]
     assert last == "results: runner export sweep --db big.db --out FILE"
 
 
 def test_a_name_that_a_shell_would_split_is_quoted() -> None:
     odd = replace(ENDED, batch="my sweep; rm")
-    lines = summary(carried(odd), replace(WAYS, out=None), NOW_MS)
+    lines = summary(carried(odd), replace(WAYS, out=None))
     assert lines[-1] == "results: runner export 'my sweep; rm' --db big.db --out FILE"
 
 
@@ -261,7 +261,7 @@ def test_the_same_as_json_is_one_line_of_the_same_counts() -> None:
 
 @pytest.mark.parametrize("stopped", ["", "interrupted", "--stop-after 5 s have passed"])
 def test_the_table_sums_up_to_the_jobs(stopped: str) -> None:
-    lines = summary(carried(HALF, stopped), WAYS, NOW_MS)
+    lines = summary(carried(HALF, stopped), WAYS)
     begin = lines.index(next(line for line in lines if "status" in line)) + 1
     rows = [line.split() for line in lines[begin : begin + 6]]
     counts = [int(row[-1].replace(",", "")) for row in rows]

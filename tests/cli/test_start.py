@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer.main
@@ -201,23 +202,32 @@ def test_bash_completes_commands_and_words(shell: Shell, typed: str, found: set[
     assert set(said.split()) == found
 
 
-def test_postgresql_without_its_driver_is_told_in_one_line() -> None:
-    without = "import sys; sys.modules['psycopg'] = None; from runner.__main__ import main; main()"
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            without,
-            "status",
-            "--db",
-            "postgresql://someone:secret@127.0.0.1/x",
-        ],
+def without(module: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command where a package is not installed."""
+    start = f"import sys; sys.modules[{module!r}] = None; from runner.__main__ import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", start, *words],
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
+
+
+def test_postgresql_without_its_driver_is_told_in_one_line() -> None:
+    done = without("psycopg", "status", "--db", "postgresql://someone:secret@127.0.0.1/x")
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert "install 'runner[postgres]'" in done.stderr
     assert "secret" not in done.stderr
+
+
+def test_a_client_that_is_not_installed_is_told_before_anything_is_made(tmp_path: Path) -> None:
+    manifest, database = tmp_path / "m.jsonl", tmp_path / "r.db"
+    manifest.write_text('{"custom_id": "q", "assistant_id": "a"}\n', "utf-8")
+    where = ("--db", str(database), "--base-url", "http://127.0.0.1:1/v1")
+    done = without("aiohttp", "run", str(manifest), "--http", "aiohttp", *where)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "install 'runner[fast]'" in done.stderr
+    assert not database.exists()
