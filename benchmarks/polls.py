@@ -129,7 +129,7 @@ def learned(durations: list[float], wanted: float, seed: int) -> Followed:
         stamped = float(round(duration))
         if age >= duration:
             seen[index] = age
-            pace.ended(age, alive, stamped)
+            pace.ended(age, alive, stamped, late=False)
             continue
         pace.alive(age)
         due = pace.next_age(age)

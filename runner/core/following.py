@@ -30,7 +30,9 @@ STREAK = 8
 """Runs found ended at their first look, in a row, that make the next first look come sooner."""
 
 STAMPED_FROM = 10.0
-"""Below this the server's own stamps, which are whole seconds, say less than our looks."""
+"""From here on the server's own stamps are a run's duration; below they only bound it."""
+STAMP_ERROR = 1.0
+"""Stamps are whole seconds: their difference is off by less than one, either way."""
 
 TAIL = ((1.15, 0.25), (1.4, 0.25), (1.8, 0.25), (2.5, 0.25))
 """Where the runs that outlive everything known are expected: times the greatest age, and share."""
@@ -48,11 +50,26 @@ def polls_a_run(wanted: float, reads_per_minute: float | None, creates_per_minut
 def end_of(alive: float, found: float, stamped: float | None = None) -> float:
     """Return a run's duration: last seen alive at one age, found ended at another.
 
-    `stamped` is completed_at - created_at where the server gave both.
+    `stamped` is completed_at - created_at where the server gave both. A short one is a bound on
+    either side of what our looks say, unless the two contradict each other.
     """
-    if stamped is not None and stamped >= STAMPED_FROM:
-        return stamped
+    if stamped is not None:
+        if stamped >= STAMPED_FROM:
+            return stamped
+        low, high = max(alive, stamped - STAMP_ERROR), min(found, stamped + STAMP_ERROR)
+        if low <= high:
+            alive, found = low, high
     return max(SHORTEST_END, (alive + found) / 2)
+
+
+def is_late(due: float, asked: float) -> bool:
+    """Whether a look due at one age and made at another came late since nobody looked.
+
+    A frozen or killed worker, a server that was away: such a look says nothing of when the run
+    ended. A queue for the reads' limit makes looks late too, but never for long by this measure:
+    the looks that find runs alive put the next ones off.
+    """
+    return asked > 2 * due + 1.0
 
 
 def scouting_age(age: float, oldest_alive: float, first: float = FIRST_LOOK) -> float:
@@ -129,8 +146,15 @@ class Learned(Struct, frozen=True):
         """
         return self.n - self.planned_at >= max(ENOUGH, min(KEPT, self.n // 10))
 
-    def ended(self, alive: float, found: float, stamped: float | None = None) -> "Learned":
-        """Return the record after a run seen alive at one age (0: never) was found ended."""
+    def ended(
+        self, alive: float, found: float, stamped: float | None = None, *, late: bool = False
+    ) -> "Learned":
+        """Return the record after a run seen alive at one age (0: never) was found ended.
+
+        A look that came late (`is_late`) teaches only what the server's stamps say.
+        """
+        if late and stamped is None:
+            return self
         end = end_of(alive, found, stamped)
         ends, newest = self.ends, (*self.newest, end)
         if len(newest) > NEWEST:

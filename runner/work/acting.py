@@ -119,10 +119,10 @@ async def submit(bench: Bench, carried: Carried, run: Run, outputs: Mapping[str,
         carried.trouble += 1
         pause = backoff_s(min(carried.trouble, 5), bench.policy.retry, bench.rng)
         if fault.cause is Cause.RATE:
-            return bench.agenda.add(carried, Step.READ, fault.wait_s or pause)
-        return bench.agenda.add(carried, Step.READ, min(pause, 0.1 * 2**carried.trouble))
+            return bench.read_in(carried, fault.wait_s or pause)
+        return bench.read_in(carried, min(pause, 0.1 * 2**carried.trouble))
     carried.trouble = 0
-    return bench.agenda.add(carried, Step.READ, 0.05)
+    return bench.read_in(carried, 0.05)
 
 
 def unanswered(bench: Bench, carried: Carried, why: str) -> None:
@@ -134,7 +134,7 @@ def unanswered(bench: Bench, carried: Carried, why: str) -> None:
     if bench.policy.on_action is OnAction.HOLD:
         carried.trouble += 1
         pause = min(LONGEST_HOLD_S, 0.5 * 2 ** min(carried.trouble, 8))
-        return bench.agenda.add(carried, Step.READ, pause)
+        return bench.read_in(carried, pause)
     if bench.policy.on_action is OnAction.FAIL:
         carried.unanswered = ApiError("no_tool_output", "requires_action", why)
     bench.warn(f"job {carried.job.custom_id}: {why}; its run is cancelled")

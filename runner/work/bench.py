@@ -19,7 +19,7 @@ from runner.core.points import Reach
 from runner.core.waits import wait_of
 from runner.dialects.dialect import UnreadableError
 from runner.http.sender import Failed, Guard, drive
-from runner.work.agenda import Agenda
+from runner.work.agenda import Agenda, Step
 from runner.work.carried import Assignment, Carried
 from runner.work.durable import Durable
 from runner.work.lease import Lease
@@ -116,6 +116,11 @@ class Bench(Struct):
             self.durable.post(note, _ignore)
         carried.lost = True
         self.gone(carried)
+
+    def read_in(self, carried: Carried, delay_s: float) -> None:
+        """Put down the next look at a run that was just heard of."""
+        carried.due_s = self.now() - carried.born_s + delay_s
+        self.agenda.add(carried, Step.READ, delay_s)
 
     def give_back(self, carried: Carried) -> None:
         """Let go of a job for whoever comes next; its state stays."""

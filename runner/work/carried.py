@@ -87,7 +87,8 @@ class Carried(Struct):
     """A leased job under way: the row as claimed, and what has changed since.
 
     Steady times are seconds on the event loop's clock, `closed_ms` is on the store's. `number` is
-    that of the last create that this process sent for it, in the order of the batch.
+    that of the last create that this process sent for it, in the order of the batch. `due_s` and
+    `alive_s` are ages of its run: when it is to be looked at next, when it was seen alive last.
     """
 
     job: Job
@@ -108,6 +109,7 @@ class Carried(Struct):
     tokens_at_s: float = 0.0
     checked: bool = False
     born_s: float = 0.0
+    due_s: float = 0.0
     alive_s: float = 0.0
     polls: int = 0
     missing: int = 0

@@ -2,6 +2,7 @@
 
 from runner.core.breaker import Trip
 from runner.core.faults import Fault, is_money
+from runner.core.following import STAMP_ERROR
 from runner.core.model import ApiError, JobState, Kind, Reason, Run
 from runner.core.moves import Settle
 from runner.core.points import Point
@@ -80,7 +81,8 @@ async def settle(bench: Bench, carried: Carried, run: Run) -> None:
         bench.run_refused(carried, told)
     else:
         # However the end was heard of: by a read, a stream, or the create's own answer.
-        bench.ended_run(carried, took_s(run) or bench.now() - carried.born_s)
+        age_s, told_s = bench.now() - carried.born_s, stamped_s(run)
+        bench.ended_run(carried, age_s if told_s is None else min(age_s, told_s + STAMP_ERROR))
     event, error = EVENTS[run.kind], run.error
     if carried.unanswered is not None and run.kind is Kind.CANCELLED:
         event, error = Event.ENDED_BADLY, carried.unanswered
@@ -122,9 +124,9 @@ async def settle(bench: Bench, carried: Carried, run: Run) -> None:
     bench.post(carried, move, then=done)
 
 
-def took_s(run: Run) -> float:
-    """Return how long a run took by its server's own stamps, in seconds, 0 where it has none."""
-    return max(0.0, run.ended_s - run.created_s) if run.ended_s and run.created_s else 0.0
+def stamped_s(run: Run) -> float | None:
+    """Return how long a run took by its server's own stamps, in seconds; None where it has none."""
+    return max(0.0, run.ended_s - run.created_s) if run.ended_s and run.created_s else None
 
 
 def next_run_delay_s(bench: Bench, carried: Carried, run: Run) -> float | None:

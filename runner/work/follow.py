@@ -6,6 +6,7 @@ what is still likely (`core.following`).
 
 from runner.core.call import Answer, Reply
 from runner.core.faults import Cause, Fault
+from runner.core.following import is_late
 from runner.core.model import Kind, Reason, Run
 from runner.core.points import Point
 from runner.core.retry import backoff_s
@@ -15,7 +16,7 @@ from runner.work.acting import act
 from runner.work.agenda import Step
 from runner.work.bench import Bench
 from runner.work.carried import Carried
-from runner.work.ending import rest, settle, took_s
+from runner.work.ending import rest, settle, stamped_s
 from runner.work.pace import Pace
 
 LOST_AFTER_S = 30.0
@@ -41,6 +42,7 @@ async def read(bench: Bench, carried: Carried) -> None:
     if slot is None:
         return bench.give_back(carried)
     last: list[Answer] = []
+    late = is_late(carried.due_s, bench.now() - carried.born_s)
     flow = assignment.dialect.read(carried.job.thread_id or "", carried.run_id, assignment.tag)
     got = await bench.ask(assignment, flow, heard=last.append)
     bench.reach(Point.READ_AFTER_ANSWER)
@@ -57,7 +59,7 @@ async def read(bench: Bench, carried: Carried) -> None:
     if got.kind is Kind.WAITS:
         carried.alive_s = age_s
         return await act(bench, carried, got)
-    _learn_end(bench, carried, got, age_s)
+    pace_of(bench, carried).ended(age_s, carried.alive_s, stamped_s(got), late=late)
     return await settle(bench, carried, got)
 
 
@@ -65,7 +67,7 @@ async def take_status(bench: Bench, carried: Carried, run: Run, *, age_s: float)
     """Act on a run whose object has just come by another way than a read."""
     if run.kind is Kind.ACTIVE:
         delay = pace_of(bench, carried).first_age() - age_s
-        return bench.agenda.add(carried, Step.READ, max(delay, run.poll_after_ms / 1000, 0.0))
+        return bench.read_in(carried, max(delay, run.poll_after_ms / 1000, 0.0))
     if run.kind is Kind.WAITS:
         return await act(bench, carried, run)
     return await settle(bench, carried, run)
@@ -90,7 +92,7 @@ def still_active(bench: Bench, carried: Carried, run: Run, age_s: float) -> None
         due = min(due, age_s + 1.0)
     # The server's wish is a lower bound (openai-poll-after-ms), up to a minute.
     delay = max(due - age_s, min(run.poll_after_ms / 1000, 60.0), 0.0)
-    return bench.agenda.add(carried, Step.READ, delay)
+    return bench.read_in(carried, delay)
 
 
 def read_failed(bench: Bench, carried: Carried, fault: Fault, answer: Answer, age_s: float) -> None:
@@ -133,9 +135,4 @@ async def cancel(bench: Bench, carried: Carried) -> None:
             carried.trouble += 1
             pause = backoff_s(min(carried.trouble, 5), bench.policy.retry, bench.rng)
             return bench.agenda.add(carried, Step.CANCEL, fault.wait_s or pause)
-    return bench.agenda.add(carried, Step.READ, 0)
-
-
-def _learn_end(bench: Bench, carried: Carried, run: Run, age_s: float) -> None:
-    told_s = took_s(run)
-    pace_of(bench, carried).ended(age_s, carried.alive_s, told_s)
+    return bench.read_in(carried, 0)

@@ -29,8 +29,8 @@ class Pace(Struct):
         self.alives.append(age_s)
         self.learned = self.learned.seen_alive(age_s)
 
-    def ended(self, age_s: float, alive_s: float, told_s: float) -> None:
+    def ended(self, age_s: float, alive_s: float, told_s: float | None, *, late: bool) -> None:
         """Note a run found ended at `age_s`, last seen alive at `alive_s`; `told_s` by the API."""
-        self.learned = self.learned.ended(alive_s, age_s, told_s or None)
+        self.learned = self.learned.ended(alive_s, age_s, told_s, late=late)
         if self.learned.wants_plan:
             self.learned = self.learned.planned(tuple(self.alives), self.polls)

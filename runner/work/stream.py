@@ -13,7 +13,6 @@ from runner.core.model import Kind, Run
 from runner.core.points import Point
 from runner.http.sender import Failed, StreamEvent
 from runner.work.acting import act
-from runner.work.agenda import Step
 from runner.work.bench import Bench
 from runner.work.carried import Carried
 from runner.work.create import created, refused
@@ -97,7 +96,7 @@ def _plain(carried: Carried, answer: Reply) -> Run | None:
 async def _after(bench: Bench, carried: Carried, run: Run) -> None:
     """Act on the newest run that a stream told, or read on where it told no end."""
     if run.kind is Kind.ACTIVE:
-        return bench.agenda.add(carried, Step.READ, 0.0)
+        return bench.read_in(carried, 0.0)
     if run.kind is Kind.WAITS:
         return await act(bench, carried, run)
     return await settle(bench, carried, run)

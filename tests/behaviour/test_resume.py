@@ -1,9 +1,11 @@
 """The same command again: what was interrupted goes on, what is finished asks for nothing."""
 
 import signal
+import sqlite3
 
 import pytest
 from behaviour.stage import Stage
+from until import until
 
 from runner.app import Commands
 from runner.core.view import View
@@ -50,3 +52,24 @@ def test_a_finished_batch_without_failures_is_a_success_every_time(stage: Stage)
     codes = [stage.run(stage.lines(3)).exit_code for _ in range(3)]
     assert codes == [0, 0, 0]
     stage.check_once_each(3)
+
+
+def test_a_resume_after_a_pause_does_not_take_the_pause_for_the_runs_duration(
+    stage: Stage,
+) -> None:
+    def see(runner: Commands, view: View) -> None:
+        if view.progress.at_rest >= 8:
+            signal.raise_signal(signal.SIGINT)
+
+    lines = stage.lines(150, fate="slow:0.5")
+    assert stage.run(lines, see, concurrency=40, grace=0.1).exit_code == 3
+    with sqlite3.connect(stage.folder / "r.db") as database:
+        # An hour passes: all the runs under way are at their end long before they are looked at.
+        moved = database.execute(
+            "UPDATE job SET created_ms = created_ms - 3600000 WHERE state = 2"
+        ).rowcount
+    assert moved >= 8
+    until(lambda: all(run["status"] == "completed" for run in stage.runs().values()), 20)
+    resumed = stage.run(concurrency=40, stop_after=60.0)
+    assert (resumed.exit_code, resumed.ending.stopped) == (0, "")
+    stage.check_once_each(150)

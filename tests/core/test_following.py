@@ -13,6 +13,7 @@ from runner.core.following import (
     SHORTEST_LOOK,
     Learned,
     end_of,
+    is_late,
     next_age,
     plan,
     polls_a_run,
@@ -109,6 +110,39 @@ def test_stamps_are_believed_from_ten_seconds_on() -> None:
     assert end_of(8.0, 14.0, 12.0) == 12.0
     assert end_of(1.0, 2.0, 1.0) == 1.5
     assert end_of(0.0, 0.001) == 0.02
+
+
+def test_a_short_stamp_bounds_what_the_looks_say() -> None:
+    assert end_of(0.0, 75.0, 0.0) == 0.5
+    assert end_of(0.0, 75.0, 3.0) == 3.0
+    assert end_of(0.0, 5.2, 5.0) == pytest.approx(4.6)
+    assert end_of(4.0, 5.2, 0.0) == pytest.approx(4.6), "the stamps contradict the looks"
+
+
+@given(st.floats(0.02, 9), st.floats(0, 1), st.floats(0, 50), st.floats(0, 50))
+def test_what_is_learnt_of_a_stamped_run_is_within_a_second(
+    duration: float, start: float, before: float, after: float
+) -> None:
+    stamped = float(int(start + duration) - int(start))
+    learnt = end_of(max(0.0, duration - before), duration + after, stamped)
+    assert abs(learnt - duration) <= 1 + 1e-9
+
+
+def test_a_look_is_late_when_nobody_looked_for_long() -> None:
+    assert is_late(0.0, 75.0)
+    assert is_late(30.0, 75.0)
+    assert not is_late(40.0, 75.0)
+    assert not is_late(0.03, 0.8), "a busy loop is not a pause"
+
+
+def test_runs_found_ended_after_a_pause_teach_no_more_than_their_stamps() -> None:
+    after = Learned()
+    for _ in range(60):
+        after = after.ended(0.0, 3600.0, late=True)
+    assert after == Learned()
+    for _ in range(60):
+        after = after.ended(0.0, 3600.0, 1.0, late=True)
+    assert after.planned((), 2.5).next_look(0.0, 0.5) < 3
 
 
 def learnt(durations: list[float], polls: float = 2.5) -> tuple[Learned, float, float]:
