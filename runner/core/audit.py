@@ -37,7 +37,10 @@ class GenerationSeen(Struct, frozen=True):
 
 
 class JobSeenOnThread(Struct, frozen=True):
-    """A job of the thread. `noted` are run ids that evidence names (doubles, late answers)."""
+    """A job of the thread. `noted` are run ids that evidence names (doubles, late answers).
+
+    `under_way`: a living worker has a create of it open, whose run it is about to write down.
+    """
 
     job_id: int
     custom_id: str
@@ -47,6 +50,7 @@ class JobSeenOnThread(Struct, frozen=True):
     generations: tuple[GenerationSeen, ...]
     noted: frozenset[str] = frozenset()
     closed_ms: int = 0
+    under_way: bool = False
 
 
 class ThreadSeen(Struct, frozen=True):
@@ -130,6 +134,15 @@ def compare(thread: ThreadSeen, runs: Sequence[Run], *, tagged: bool) -> list[Fi
     return findings
 
 
+def standing(before: Sequence[Finding], after: Sequence[Finding]) -> list[Finding]:
+    """Return the findings that hold against the store as it was before the list and after it.
+
+    Workers may be at work: what they wrote down meanwhile is no finding.
+    """
+    first = {(f.kind, f.custom_id, f.generation, f.runs) for f in before}
+    return [f for f in after if (f.kind, f.custom_id, f.generation, f.runs) in first]
+
+
 def _generation(
     thread: ThreadSeen,
     job: JobSeenOnThread,
@@ -157,7 +170,7 @@ def _generation(
         )
     if seen.run_id is None:
         extra = [run.id for run in mine if run.id not in job.noted]
-        if extra:
+        if extra and not job.under_way:
             add(Trouble.UNKNOWN, tuple(extra), "the server has a run that no row knows")
         return found
     run = by_id.get(seen.run_id)
@@ -194,7 +207,7 @@ def _strangers(
         if tagged and run.tag and part_of(run.tag) in parts:
             text = "a run carries the key of a generation that no row knows"
             found.append(Finding(Trouble.UNKNOWN, thread.thread_id, "", 0, (run.id,), text))
-        elif own is not None:
+        elif own is not None and not own.under_way:
             text = "a run without our key is on a thread that was made for one job alone"
             kind = Trouble.FOREIGN if tagged else Trouble.DOUBLE
             found.append(

@@ -76,6 +76,11 @@ _THREADLESS = text(
     ORDER BY j.id LIMIT :most
     """
 )
+_KNOWN = text(
+    """
+    SELECT j.*, b.uid FROM job j JOIN batch b ON b.id = j.batch_id WHERE j.id IN :ids ORDER BY j.id
+    """
+).bindparams(bindparam("ids", expanding=True))
 _RUNS = text(
     """
     SELECT job_id, generation, run_id, status FROM outcome
@@ -136,6 +141,18 @@ def threads(read: Read, batch_id: int) -> Iterator[ThreadSeen]:
         yield ThreadSeen(thread, tuple(jobs))
     for _, job in _walk(read, _THREADLESS, batch_id):
         yield ThreadSeen(None, (job,))
+
+
+def again(read: Read, thread: ThreadSeen) -> ThreadSeen:
+    """Return a thread's jobs as they stand now."""
+    ids = [job.id for job in thread.jobs]
+
+    def verb(connection: Connection) -> Rows:
+        chunks = (ids[start : start + 1000] for start in range(0, len(ids), 1000))
+        rows = [row for chunk in chunks for row in connection.execute(_KNOWN, {"ids": chunk})]
+        return _jobs(connection, rows)
+
+    return ThreadSeen(thread.thread_id, tuple(job for _, job in read(verb)))
 
 
 def _walk(

@@ -155,6 +155,10 @@ class Commands(ABC):
         """Yield what is known of the runs on each of a batch's threads."""
         return audit.threads(self._read, batch_id)
 
+    def audit_again(self, thread: ThreadSeen) -> ThreadSeen:
+        """Return what is known by now of the runs on a thread."""
+        return audit.again(self._read, thread)
+
     def adopt(self, job_id: int, generation: int, run_id: str) -> bool:
         """Give a run to a job at rest that knows of none; a worker follows it to its end."""
         return self._write(

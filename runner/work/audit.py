@@ -15,6 +15,7 @@ from runner.core.audit import (
     ThreadSeen,
     Trouble,
     compare,
+    standing,
 )
 from runner.core.call import Reply, Silence
 from runner.core.model import Kind, Run
@@ -60,17 +61,24 @@ async def audit(
         limiter = anyio.CapacityLimiter(AT_ONCE)
         async with anyio.create_task_group() as group:
             for thread in chunk:
-                group.start_soon(_ask, assignment, thread, policy, result, limiter)
+                group.start_soon(_ask, store, assignment, thread, policy, result, limiter)
     await _mend(store, assignment, policy, result, tell)
     return result
 
 
-def _take(threads: Iterator[kept.ThreadSeen]) -> list[ThreadSeen]:
-    return [_seen(thread) for thread in islice(threads, CHUNK)]
+def _take(threads: Iterator[kept.ThreadSeen]) -> list[kept.ThreadSeen]:
+    return list(islice(threads, CHUNK))
 
 
-def _seen(thread: kept.ThreadSeen) -> ThreadSeen:
-    """Return a thread as the comparison takes it."""
+def _seen_again(store: Store, thread: kept.ThreadSeen) -> ThreadSeen:
+    """Return a thread as the store knows it by now; its open creates are somebody's or nobody's."""
+    now = store.audit_again(thread)
+    at_work = any(job.open for job in now.jobs) and bool(store.living())
+    return _seen(now, at_work=at_work)
+
+
+def _seen(thread: kept.ThreadSeen, *, at_work: bool = False) -> ThreadSeen:
+    """Return a thread as the comparison takes it; `at_work`: whether any worker lives."""
     jobs = []
     for job in thread.jobs:
         runs = {run.generation: run for run in job.runs}
@@ -93,14 +101,16 @@ def _seen(thread: kept.ThreadSeen) -> ThreadSeen:
                 generations,
                 frozenset(job.doubles) | frozenset(job.noted),
                 job.closed_ms,
+                under_way=job.open and at_work,
             )
         )
     return ThreadSeen(thread.thread_id or "", tuple(jobs))
 
 
 async def _ask(
+    store: Store,
     assignment: Assignment,
-    thread: ThreadSeen,
+    thread: kept.ThreadSeen,
     policy: AuditPolicy,
     result: Audited,
     limiter: anyio.CapacityLimiter,
@@ -108,13 +118,17 @@ async def _ask(
     async with limiter:
         result.jobs += len(thread.jobs)
         result.threads += 1
-        runs = await runs_on(assignment, thread.thread_id, policy.timeout_s)
+        runs = await runs_on(assignment, thread.thread_id or "", policy.timeout_s)
         if runs is None:
             result.unproven += len(thread.jobs)
             return
         result.runs += len(runs)
         tagged = assignment.proofs.tags and bool(assignment.tag.name)
-        result.findings += compare(thread, runs, tagged=tagged)
+        found = compare(_seen(thread), runs, tagged=tagged)
+        if found:
+            now = await to_thread.run_sync(_seen_again, store, thread)
+            found = standing(found, compare(now, runs, tagged=tagged))
+        result.findings += found
 
 
 async def runs_on(assignment: Assignment, thread_id: str, timeout_s: float) -> list[Run] | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from simulator_process import SimulatorProcess
+from work_command import WorkCommand
 
 from runner.app import Commands
 from runner.composition import Talk
@@ -108,6 +109,24 @@ def test_a_run_that_no_row_knows_is_unknown_and_can_be_adopted(stage: Stage) -> 
     with stage.open() as runner:
         assert runner.work(()).exit_code == 0
     assert stage.audit().clean
+
+
+def test_what_workers_write_down_during_an_audit_is_no_finding(stage: Stage) -> None:
+    path = stage.folder / "m.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in jobs("beside", 600)))
+    flags: dict[str, Value] = {"db": str(stage.folder / "r.db"), "base_url": stage.server.url}
+    with Commands(load(flags, environ={})) as runner:
+        runner.queue([str(path)], io.BytesIO())
+    worker = WorkCommand({**flags, "concurrency": 8})
+    try:
+        seen: list[Audited] = []
+        while not seen or seen[-1].not_at_rest:
+            seen.append(stage.audit())
+        assert worker.end() == 0, worker.said
+    finally:
+        worker.kill()
+    assert len([audited for audited in seen if audited.runs < 600]) > 1
+    assert [audited.lines() for audited in seen if not audited.clean] == []
 
 
 def test_what_cannot_be_asked_is_unproven_and_not_good(stage: Stage) -> None:
