@@ -7,13 +7,14 @@ new. Bad lines are told, counted and written down to be mended; they stop nothin
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from typing import BinaryIO
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from runner.core.batch import Added, Batch, Conflict, Queued
-from runner.core.errors import RunnerError
+from runner.core.errors import RunnerError, UsageError
 from runner.core.model import BadLine, JobSpec
 from runner.core.points import Point, Reach
 from runner.export.aside import aside
@@ -61,24 +62,37 @@ class Interrupted(RunnerError):
 class Rejects(Struct):
     """Bad lines on their way to `<out>.rejected.jsonl`: written aside, kept only if there are any.
 
-    `tell` gets each, with its manifest, instead of a line of text.
+    Where that cannot be written (a manifest's folder may be read-only) they go to the working
+    folder; where that cannot either, `trouble` says so and they are only told: the good lines are
+    queued all the same. `tell` gets each, with its manifest, instead of a line of text.
     """
 
     path: str | None
     reach: Reach
     tell: Callable[[BadLine, str], None] | None = None
     count: int = 0
+    trouble: str = ""
     _stack: ExitStack = field(default_factory=ExitStack)
     _sink: BinaryIO | None = None
 
     def add(self, bad: BadLine, file: str) -> None:
         """Write one bad line down with its number and reason."""
         self.count += 1
-        if self.path is None:
-            return
-        if self._sink is None:
-            self._sink = self._stack.enter_context(aside(self.path, self.reach))
-        self._sink.write(reject_line(bad, file))
+        if self._sink is None and self.path is not None:
+            self._sink = self._opened(self.path)
+        if self._sink is not None:
+            self._sink.write(reject_line(bad, file))
+
+    def _opened(self, path: str) -> BinaryIO | None:
+        try:
+            return self._stack.enter_context(aside(path, self.reach))
+        except UsageError as error:
+            here = Path(path).name
+            if path != here:
+                self.path = here
+                return self._opened(here)
+            self.path, self.trouble = None, str(error)
+            return None
 
     def close(self) -> None:
         """Put the file in its place."""

@@ -67,6 +67,30 @@ def test_bad_lines_end_with_1_and_are_told_while_the_good_ones_run(shell: Shell)
     assert "m: 1 job done" in ended.err
 
 
+def test_bad_lines_that_cannot_be_written_beside_their_manifest_stop_no_good_one(
+    shell: Shell,
+) -> None:
+    folder = shell.folder / "theirs"
+    # Nothing can be written here, also where root runs the tests.
+    (folder / "m.jsonl.rejected.jsonl").mkdir(parents=True)
+    shell.manifest("theirs/m.jsonl", [{"asistant_id": "a"}, {"assistant_id": "a"}])
+    ended = shell.run("queue", "theirs/m.jsonl", "--simulate")
+    assert (ended.code, ended.out) == (1, "batch m\nqueued: 1 new, 0 known, 1 bad\n")
+    assert "1 bad lines of theirs/m.jsonl are in m.jsonl.rejected.jsonl" in ended.err
+    assert "asistant_id" in (shell.folder / "m.jsonl.rejected.jsonl").read_text()
+
+
+def test_bad_lines_that_can_be_written_nowhere_are_told_and_stop_no_good_one(
+    shell: Shell,
+) -> None:
+    (shell.folder / "m.jsonl.rejected.jsonl").mkdir()
+    manifest = shell.manifest("m.jsonl", [{"asistant_id": "a"}, {"assistant_id": "a"}])
+    ended = shell.run("queue", manifest, "--simulate")
+    assert (ended.code, ended.out) == (1, "batch m\nqueued: 1 new, 0 known, 1 bad\n")
+    assert "m.jsonl:1: asistant_id" in ended.err
+    assert "bad lines of m.jsonl are told here only: m.jsonl.rejected.jsonl: is a" in ended.err
+
+
 def test_a_manifest_that_is_not_there_is_one_line(shell: Shell) -> None:
     ended = shell.run("run", "nothere.jsonl", *SIMULATED)
     assert ended.code == 2

@@ -57,6 +57,10 @@ def listed(node: Node) -> list[Node]:
     return node
 
 
+def words(node: Node) -> list[str]:
+    return [str(word) for word in listed(node)]
+
+
 def mapping(node: Node) -> dict[str, Node]:
     assert isinstance(node, dict)
     return node
@@ -169,6 +173,38 @@ def test_compose_migrates_once_before_any_worker_starts() -> None:
     for name in ("migrate", "worker", "cli"):
         assert at(services, name, "read_only") is True
         assert at(services, name, "cap_drop") == ["ALL"]
+
+
+def test_compose_gives_each_command_in_a_container_the_databases_password(tmp_path: Path) -> None:
+    services = mapping(at(read(ROOT / "docker" / "compose.yaml"), "services"))
+    said = tmp_path / "said"
+    stub = tmp_path / "runner"
+    stub.write_text(f'#!/bin/sh\necho "$PGPASSWORD $*" >> {said}\n')
+    stub.chmod(0o755)
+    secret = tmp_path / "db_password"
+    secret.write_text("sesame")
+    for name in ("migrate", "worker", "cli"):
+        service = mapping(services[name])
+        commands = [[*words(service["entrypoint"]), *words(service["command"])]]
+        check = mapping(service.get("healthcheck", {}))
+        if not check.get("disable"):
+            # None of its own would be the image's, which passes the entrypoint by.
+            kind, *command = words(check["test"])
+            assert kind == "CMD"
+            commands.append(command)
+        for command in commands:
+            # As compose reads them: $$ is a dollar.
+            plain = [
+                word.replace("$$", "$").replace("/run/secrets/db_password", str(secret))
+                for word in command
+            ]
+            subprocess.run(plain, check=True, env={"PATH": f"{tmp_path}:/usr/bin:/bin"})
+    assert said.read_text().splitlines() == [
+        "sesame db upgrade",
+        "sesame work --forever",
+        "sesame status --json",
+        "sesame status",
+    ]
 
 
 def test_compose_has_its_secrets_from_files_that_are_not_committed() -> None:
