@@ -153,7 +153,7 @@ CREATE TABLE worker (
 	running INTEGER NOT NULL, 
 	wanting INTEGER NOT NULL, 
 	accounts VARCHAR NOT NULL, 
-	batches VARCHAR NOT NULL, 
+	batches VARCHAR NOT NULL, lease_ms BIGINT DEFAULT '30000' NOT NULL, 
 	PRIMARY KEY (id)
 );
 CREATE TABLE job (
@@ -229,4 +229,4 @@ CREATE INDEX job_turn ON job (origin, thread_id) WHERE idle_state < 3 AND blocke
 CREATE INDEX job_adrift ON job (batch_id, id) WHERE idle_state IN (1, 2);
 CREATE INDEX job_ended ON job (batch_id, ended_ms, id) WHERE idle_state >= 3;
 CREATE INDEX job_doubt ON job (batch_id) WHERE idle_state < 3 AND clock_closed_ms > 0;
-INSERT INTO alembic_version (version_num) VALUES ('0002')
+INSERT INTO alembic_version (version_num) VALUES ('0003')

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from io import BytesIO
 from itertools import chain
 from threading import Event
-from typing import BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 import anyio
 from msgspec import Struct
@@ -57,6 +57,9 @@ from runner.work.queueing import (
 from runner.work.reading import Recipe, check_of
 from runner.work.resting import Resting
 from runner.work.token_gate import likely_tokens
+
+if TYPE_CHECKING:
+    from runner.store.copy import Copied
 
 SIMULATOR_URL = "http://127.0.0.1:8080/v1"
 MARK = "KEY-STANDS-HERE"
@@ -251,7 +254,9 @@ class Commands:
                 )
             finally:
                 rejects.close()
-            if rejects.count and rejects.path:
+            if rejects.trouble:
+                self.talk.warn(f"bad lines of {path} are told here only: {rejects.trouble}")
+            elif rejects.count and rejects.path:
                 self.talk.warn(
                     f"{rejects.count} bad lines of {path} are in {rejects.path}: mend and queue them"
                 )
@@ -532,22 +537,29 @@ class Commands:
 
     def check_database(self) -> list[str]:
         """Return what is wrong with the database; [] where it is sound."""
+        self.parts.must_be_there()
         return self.store.check()
 
     def vacuum(self) -> tuple[int, int]:
         """Give unused space back; return the bytes before and after."""
+        self.parts.must_be_there()
         return self.store.vacuum()
 
-    def copy(self, target: str, name: str | None) -> str:
-        """Copy a batch, or all there is, to another database; return what was done."""
+    def copy(
+        self, target: str, name: str | None, on_progress: Callable[[int, int], None]
+    ) -> "Copied":
+        """Copy a batch, or all there is, to another database; return what was done.
+
+        `on_progress` is told the jobs copied and how many there are.
+        """
         from runner.store.copy import copy_database  # noqa: PLC0415 - only this command needs it
 
+        self.parts.must_be_there()
         other = Store.open(target, upgrade=True)
         try:
-            done = copy_database(self.store, other, name, lambda _done, _of: None)
+            return copy_database(self.store, other, name, on_progress)
         finally:
             other.close()
-        return str(done)
 
 
 class BadLines(UsageError):

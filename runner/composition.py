@@ -4,6 +4,7 @@ The one place that makes a clock, a random generator, a sender and a store.
 """
 
 import random
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager
@@ -31,6 +32,7 @@ from runner.http.proxies import Proxies
 from runner.http.route import check_base_url
 from runner.http.sender import Sender
 from runner.simulator.started import StartedSimulator
+from runner.store.place import place_of
 from runner.store.store import Store
 from runner.work.budgets import Budgets
 from runner.work.carried import Assignment
@@ -136,6 +138,14 @@ class Composition:
             )
         return url
 
+    def must_be_there(self) -> None:
+        """Raise `UsageError` where the database is a file that opening it would make."""
+        path = place_of(self.settings.db).path
+        if path is not None and not path.exists():
+            raise UsageError(
+                "there is no such file", where=str(path), remedy="correct --db, or queue jobs first"
+            )
+
     def upgrade(self) -> Store:
         """Return the database, opened with its tables brought up to date."""
         self._store = Store.open(self.settings.db, reach=self.reach, upgrade=True)
@@ -216,15 +226,28 @@ class Composition:
         if not self.settings.simulate:
             yield
             return
-        state = f"{self.settings.db}.simulator.jsonl"
         try:
-            simulator = StartedSimulator(state, self.settings.simulator)
+            simulator = StartedSimulator(memory_of(self.settings.db), self.settings.simulator)
         except OSError as trouble:
             raise UsageError(str(trouble), where="--simulate") from None
         with simulator:
             self.simulator = simulator
             yield
         self.simulator = None
+
+
+def memory_of(db: str) -> str:
+    """Return the file that a rehearsal's simulator remembers its runs in: beside the database.
+
+    For one on a server it is in the working folder, named for the database, without its address.
+    """
+    place = place_of(db)
+    if place.engine_name == "sqlite":
+        return f"{place.label}.simulator.jsonl"
+    server = f"{place.url.host}:{place.url.port}"
+    mark = blake2b(server.encode(), digest_size=4, person=b"runner-memory").hexdigest()
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", place.url.database or "postgresql")
+    return f"{name}-{mark}.simulator.jsonl"
 
 
 def policy_of(settings: Settings) -> WorkPolicy:

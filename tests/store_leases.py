@@ -13,6 +13,7 @@ from forked import PIPE, Forked
 from runner.store import budgets
 from runner.store.budgets import Ahead, Leased
 from runner.store.light import LightWriter
+from runner.store.patience import Trouble
 from runner.store.place import place_of
 
 FAR = Ahead(hold=0.0, horizon=1000.0, clamp=2000.0)
@@ -28,7 +29,7 @@ def in_processes(url: str, budget_id: int, *, processes: int, leases: int, n: in
 
 
 def lease_all(url: str, budget_id: int, leases: int, n: int) -> list[Row]:
-    light = LightWriter(place_of(url), lambda _line: None)
+    light = LightWriter(place_of(url), Trouble(lambda _line: None))
     got: list[Row] = []
     for _ in range(leases):
         one = light.run(lambda connection: budgets.lease(connection, budget_id, n, FAR))

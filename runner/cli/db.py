@@ -67,7 +67,12 @@ def copy(settings: Settings, target: Target) -> int:
     Counts and contents are compared at the end.
     """
     from runner.cli.opened import opened
+    from runner.cli.words import jobs
 
-    with opened(settings) as (runner, _teller):
-        put(runner.copy(target, batch_of(settings, None)))
+    with opened(settings) as (runner, teller):
+        done = runner.copy(target, batch_of(settings, None), teller.copied)
+        teller.rest()
+        there = f", {done.known:,} of them were there before" if done.known else ""
+        what = "batch" if done.batches == 1 else "batches"
+        put(f"copied: {done.batches:,} {what}, {jobs(done.jobs)}{there}")
     return 0

@@ -27,7 +27,10 @@ Only = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
-_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*@|((?:^|[?&])password=)[^&\s]*")
+_PASSWORD = re.compile(
+    # To the last @: one that stands bare in a password must not show what comes after it.
+    r"(://[^:/@\s]*:)\S*@|((?:^|[?&])(?:ssl)?password=)[^&\s]*"
+)
 
 
 def completing(words: tuple[str, ...]) -> Callable[[str], list[str]]:

@@ -127,6 +127,16 @@ class Teller:
             else:
                 self._show(f"queueing: {self._counted:,} lines")
 
+    def copied(self, done: int, total: int) -> None:
+        """Show how many jobs of all were copied."""
+        with self._lock:
+            if self.manner.quiet or self._early():
+                return
+            if self.manner.json:
+                self._put_json("info", "copying", done=done, total=total)
+            else:
+                self._show(f"copying: {done:,}/{total:,} jobs")
+
     def rest(self) -> None:
         """Take the moving line away: the terminal belongs to others again."""
         with self._lock:

@@ -35,9 +35,6 @@ CHUNK_BYTES = 8 * 1024 * 1024
 MOST = 1000
 FIRST_CHUNK = 100
 
-SILENT_S = 60.0
-"""A worker that has been silent for two leases is dead or stopped."""
-
 Value: TypeAlias = int | float | str | bytes | None
 Line: TypeAlias = dict[str, Value]
 
@@ -165,9 +162,7 @@ def _counting(name: str) -> Callable[[Connection], int]:
 
 def _refuse_work(store: Store) -> None:
     """Raise `UsageError` where a worker lives: a copy that it changes is the state of no moment."""
-    for worker in store.workers():
-        if worker.silent_s > SILENT_S:
-            continue
+    for worker in store.living():
         raise UsageError(
             f"worker pid {worker.pid} on {worker.host} is at work",
             where=store.label,

@@ -1,11 +1,8 @@
 """The engines: connections that write, connections that read, and what their errors mean."""
 
 import sqlite3
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from random import Random
-from threading import Lock
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, NullPool, StaticPool, create_engine, event
@@ -19,8 +16,6 @@ from runner.store.place import Place
 if TYPE_CHECKING:
     import psycopg
 
-WARN_AFTER_S = 2.0
-GIVE_UP_AFTER_S = 120.0
 KEPT_ALIVE = {
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -56,6 +51,30 @@ _POSTGRESQL_TROUBLE = {
     "28000": ("the server refuses the user", "correct --db, or the server's pg_hba.conf"),
     "3D000": ("there is no such database", "make it with createdb, or correct --db"),
 }
+_NO_RIGHT = frozenset({"42501"})
+"""Nothing that time mends, at whatever moment it is met."""
+_OPTION = "connection option"
+_REFUSALS = (
+    ("no password supplied", ("the server asks for a password", "give it in PGPASSWORD")),
+    ("Peer authentication failed", _POSTGRESQL_TROUBLE["28000"]),
+    ("Ident authentication failed", _POSTGRESQL_TROUBLE["28000"]),
+    ("authentication failed", _POSTGRESQL_TROUBLE["28P01"]),
+    ("pg_hba.conf", _POSTGRESQL_TROUBLE["28000"]),
+    (
+        "does not exist",
+        ("there is no such database or user", "make it with createdb, or correct --db"),
+    ),
+)
+_WRONG = (
+    "password",
+    "pg_hba.conf",
+    "does not exist",
+    "translate host name",
+    "name or service",
+    "resolve host",
+    "invalid",
+)
+"""What a server's absence is not told by: no waiting helps."""
 # Another transaction was in the way, and the server undid ours: it runs again whole.
 _COLLISIONS = frozenset({"40001", "40P01", "55P03"})
 # 25P03: our transaction was ended since we said nothing for long, having been stopped.
@@ -219,8 +238,7 @@ def is_unprepared(error: DBAPIError) -> bool:
 def is_away(error: DBAPIError) -> bool:
     """Whether a server that was there before may come back: not a wrong name or password."""
     text = str(error.orig).lower()
-    wrong = ("password", "does not exist", "translate host name", "name or service", "resolve host")
-    return is_lost(error) and not any(word in text for word in wrong)
+    return is_lost(error) and not any(word in text for word in _WRONG)
 
 
 def said(error: DBAPIError, place: Place, *, while_working: bool) -> RunnerError | None:
@@ -229,6 +247,10 @@ def said(error: DBAPIError, place: Place, *, while_working: bool) -> RunnerError
     `while_working`: the same command can go on later (exit 3); else nothing was done (exit 2).
     """
     kind = Stopped if while_working else UsageError
+    if _OPTION in str(error.orig) and not sqlstate(error.orig):
+        return UsageError(quoted(str(error.orig).strip()), where=place.label, remedy="correct --db")
+    if sqlstate(error.orig) in _NO_RIGHT:
+        kind = UsageError
     trouble = _SQLITE_TROUBLE.get(sqlite_code(error.orig)) or _POSTGRESQL_TROUBLE.get(
         sqlstate(error.orig)
     )
@@ -241,81 +263,22 @@ def said(error: DBAPIError, place: Place, *, while_working: bool) -> RunnerError
             remedy="end that program and give the same command",
         )
     if is_lost(error):
-        return kind(
-            _unreachable(error), where=place.label, remedy="start the server, or correct --db"
-        )
+        why, remedy = _unreachable(error)
+        return kind(why, where=place.label, remedy=remedy)
     return None
 
 
-def _unreachable(error: DBAPIError) -> str:
-    text = str(error.orig).lower()
-    # The driver tells these by their text alone while it connects.
-    if "password" in text:
-        return "the server refuses the user or the password"
-    if "does not exist" in text:
-        return "there is no such database or user"
-    lines = str(error.orig).strip().splitlines()
-    return f"no answer from the server: {quoted(lines[-1].strip() if lines else 'closed')}"
+def _unreachable(error: DBAPIError) -> tuple[str, str]:
+    """Return why a server does not take us, and what to do.
 
-
-class Told:
-    """Tells each line once in a while: a server that is away is met by several threads at once."""
-
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self._tell = tell
-        self._lock = Lock()
-        self._at: dict[str, float] = {}
-
-    def __call__(self, line: str) -> None:
-        """Tell a line, unless it was told while somebody may still wait for the same."""
-        now = time.monotonic()
-        with self._lock:
-            last = self._at.get(line)
-            self._at[line] = now
-        if last is None or now - last > GIVE_UP_AFTER_S:
-            self._tell(line)
-
-
-class Patience:
-    """How long to wait for a database that is locked or away: tell once, and give up in the end.
-
-    Waits `locked_s` at random, 0.5 to 2 ms (performance.md section D), while it is locked, longer
-    while the server is away.
+    The driver tells it by its text alone while it connects (libpq, fe-connect.c).
     """
-
-    def __init__(
-        self,
-        place: Place,
-        rng: Random,
-        pause: Callable[[float], object],
-        tell: Callable[[str], None],
-        locked_s: tuple[float, float] = (0.0005, 0.002),
-    ) -> None:
-        self._place = place
-        self._locked_s = locked_s
-        self._rng = rng
-        self._pause = pause
-        self._tell = tell
-        self._since = time.monotonic()
-        self._told = False
-        self._away_s = 0.05
-
-    def wait(self, error: DBAPIError) -> None:
-        """Wait before the next try; raise where it is no use, or after two minutes."""
-        locked, lost = is_locked(error), is_lost(error)
-        waited_s = time.monotonic() - self._since
-        if not (locked or lost) or waited_s > GIVE_UP_AFTER_S:
-            line = said(error, self._place, while_working=True)
-            if line is None:
-                raise error
-            raise line from error
-        if waited_s > WARN_AFTER_S and not self._told:
-            self._told = True
-            why = "is locked by another program" if locked else "does not answer"
-            self._tell(f"{self._place.label} {why}; waiting up to {GIVE_UP_AFTER_S:.0f} s")
-        if locked:
-            # Past the first moments the lock is no writer's: do not burn a core on it.
-            self._pause(self._rng.uniform(*self._locked_s) if waited_s < 1 else 0.02)
-        else:
-            self._away_s = min(2.0, self._away_s * self._rng.uniform(1.5, 2.5))
-            self._pause(self._away_s)
+    text = str(error.orig)
+    for word, trouble in _REFUSALS:
+        if word in text:
+            return trouble
+    # "connection to server at …, port … failed: Connection refused", then a hint of its own.
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or ["closed"]
+    failed = [line.rpartition("failed: ")[2] for line in lines if "failed: " in line]
+    why = quoted((failed or lines)[-1])
+    return f"no answer from the server: {why}", "start the server, or correct --db"

@@ -75,7 +75,7 @@ class Myself(Struct, frozen=True):
 
 
 class Other(Struct, frozen=True):
-    """A worker that another looks at."""
+    """A worker that another looks at; `lease_ms` is its own, whatever the other's is."""
 
     id: str
     host: str
@@ -83,14 +83,16 @@ class Other(Struct, frozen=True):
     pid: int
     lock: str
     beat_ms: int
+    lease_ms: int
     taken: bool
 
 
 _ENLIST = text(
     """
-    INSERT INTO worker (id, host, boot, pid, version, lock, started_ms, clock_beat_ms, taken,
-        running, wanting, accounts, batches)
-    VALUES (:id, :host, :boot, :pid, :version, :lock, :started_ms, :now_ms, 0, 0, 0, '', :batches)
+    INSERT INTO worker (id, host, boot, pid, version, lock, started_ms, clock_beat_ms, lease_ms,
+        taken, running, wanting, accounts, batches)
+    VALUES (:id, :host, :boot, :pid, :version, :lock, :started_ms, :now_ms, :lease_ms,
+        0, 0, 0, '', :batches)
     """
 )
 _BEAT = text(
@@ -100,7 +102,8 @@ _BEAT = text(
 )
 _OTHERS = text(
     """
-    SELECT id, host, boot, pid, lock, clock_beat_ms, taken FROM worker WHERE id <> :me ORDER BY id
+    SELECT id, host, boot, pid, lock, clock_beat_ms, lease_ms, taken FROM worker
+    WHERE id <> :me ORDER BY id
     """
 )
 _TELL = text(
@@ -112,7 +115,7 @@ _TELL = text(
 _FELLOWS = text(
     """
     SELECT running, accounts FROM worker
-    WHERE id <> :id AND taken = 0 AND wanting = 1 AND clock_beat_ms > :since_ms
+    WHERE id <> :id AND taken = 0 AND wanting = 1 AND clock_beat_ms > :now_ms - lease_ms
     """
 )
 _LAPSE = text("UPDATE worker SET taken = 1 WHERE id = :id AND taken = 0 AND clock_beat_ms = :beat")
@@ -141,7 +144,14 @@ _FREED = text("UPDATE job SET worker = NULL, token = token + 1 WHERE id IN :ids"
 
 
 def enlist(
-    connection: Connection, worker_id: str, me: Myself, lock: Path, *, batches: str, now: Now
+    connection: Connection,
+    worker_id: str,
+    me: Myself,
+    lock: Path,
+    *,
+    batches: str,
+    lease_ms: int,
+    now: Now,
 ) -> None:
     """Write down a new incarnation, whose lock is held already."""
     connection.execute(
@@ -155,6 +165,7 @@ def enlist(
             "lock": str(lock),
             "started_ms": now.wall_ms,
             "now_ms": now.clock_ms,
+            "lease_ms": lease_ms,
             "batches": batches,
         },
     )
@@ -173,11 +184,11 @@ def fellows(
     accounts: frozenset[str],
     *,
     wanting: bool,
-    since_ms: int,
+    now_ms: int,
 ) -> list[int]:
     """Tell the places in flight that this worker takes; return those of each other at its accounts.
 
-    Only those that have work now and have beaten since. `running` holds the places that may be used
+    Only those that have work now and whose leases are good. `running` holds the places that may be used
     too: a worker's runs are the jobs that it holds.
     """
     told = "\n".join(sorted(accounts))
@@ -186,7 +197,7 @@ def fellows(
     )
     return [
         row.running
-        for row in connection.execute(_FELLOWS, {"id": me, "since_ms": since_ms})
+        for row in connection.execute(_FELLOWS, {"id": me, "now_ms": now_ms})
         if accounts & set(row.accounts.split("\n"))
     ]
 
@@ -194,8 +205,8 @@ def fellows(
 def others(connection: Connection, me: str) -> list[Other]:
     """Return all workers but one."""
     return [
-        Other(worker_id, host, boot, pid, lock, beat_ms, bool(taken))
-        for worker_id, host, boot, pid, lock, beat_ms, taken in connection.execute(
+        Other(worker_id, host, boot, pid, lock, beat_ms, lease_ms, bool(taken))
+        for worker_id, host, boot, pid, lock, beat_ms, lease_ms, taken in connection.execute(
             _OTHERS, {"me": me}
         )
     ]

@@ -8,20 +8,26 @@ On PostgreSQL it is the second of a process's two connections, so reads and noti
 too.
 """
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from random import Random
 from threading import Event, Lock
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import Connection, Engine, NullPool, create_engine, event, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from runner.store.engine import KEPT_ALIVE, Patience, is_lost, note_pooled
+from runner.store.engine import KEPT_ALIVE, is_lost, note_pooled
+from runner.store.patience import Patience, Trouble
 from runner.store.place import Place
 from runner.store.silent import BOUNDS, end_silent, patient, waited_in_vain
+
+if TYPE_CHECKING:
+    import psycopg
+    from psycopg.errors import Diagnostic
 
 T = TypeVar("T")
 
@@ -38,9 +44,9 @@ _LIGHTLY = text(
 class LightWriter:
     """One connection, made at first use; its methods may be called from any thread."""
 
-    def __init__(self, place: Place, tell: Callable[[str], None]) -> None:
+    def __init__(self, place: Place, trouble: Trouble) -> None:
         self._place = place
-        self._tell = tell
+        self._trouble = trouble
         self._lock = Lock()
         self._rng = Random()
         self._engine: Engine | None = None
@@ -79,18 +85,19 @@ class LightWriter:
             if self._connection is connection:
                 self._forget()
 
-    def outside(self, statement: str) -> None:
-        """Run a statement that no transaction may hold, such as VACUUM."""
+    def outside(self, statement: str) -> list[str]:
+        """Run a statement that no transaction may hold, such as VACUUM; return its warnings."""
         with self._lock:
             self._forget()
-            patience = Patience(self._place, self._rng, Event().wait, self._tell)
+            patience = Patience(self._place, self._rng, Event().wait, self._trouble)
             self._engine = self._engine or _engine(self._place)
             while True:
                 try:
                     with self._engine.connect() as connection:
                         connection.execution_options(isolation_level="AUTOCOMMIT")
+                        warnings = _warnings(connection)
                         connection.exec_driver_sql(statement)
-                        return
+                        return warnings
                 except DBAPIError as error:
                     patience.wait(error)
 
@@ -104,7 +111,7 @@ class LightWriter:
 
     def _patiently(self, work: Callable[[], T]) -> T:
         with self._lock:
-            patience = Patience(self._place, self._rng, Event().wait, self._tell, LOCKED_S)
+            patience = Patience(self._place, self._rng, Event().wait, self._trouble, LOCKED_S)
             while True:
                 try:
                     return work()
@@ -140,6 +147,20 @@ class LightWriter:
             if connection.dialect.name == "postgresql":
                 connection.invalidate()
             connection.close()
+
+
+def _warnings(connection: Connection) -> list[str]:
+    """Return a list that gets what the server will warn of on this connection."""
+    found: list[str] = []
+
+    def note(told: "Diagnostic") -> None:
+        if told.severity_nonlocalized == "WARNING":
+            found.append(told.message_primary or "")
+
+    driver: psycopg.Connection | sqlite3.Connection | None = connection.connection.driver_connection
+    if driver is not None and not isinstance(driver, sqlite3.Connection):
+        driver.add_notice_handler(note)
+    return found
 
 
 def _engine(place: Place) -> Engine:

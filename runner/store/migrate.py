@@ -15,7 +15,7 @@ from runner.core.points import Point, Reach
 from runner.store import locks
 from runner.store.place import Place
 
-HEAD = "0002"
+HEAD = "0003"
 """The revision that this Runner's statements are written for: the newest in migrations/."""
 
 NEW = "new.sqlite.sql"
@@ -62,12 +62,17 @@ def upgrade(connection: Connection, place: Place, reach: Reach) -> None:
     """Bring the database to `HEAD`, inside the caller's transaction.
 
     Looks again behind the lock: another process may have done it meanwhile. A new SQLite database
-    is the common case, at the start of most runs, and gets its tables without Alembic.
+    is the common case, at the start of most runs, and gets its tables without Alembic. `UsageError`
+    where there is a table of a name of ours that we did not make.
     """
     if place.engine_name == "postgresql":
         connection.execute(_LOCK)
     found = revision(connection)
     refuse_newer(found, place)
+    if found is None and inspect(connection).has_table("job"):
+        raise UsageError(
+            "is a database of another program", where=place.label, remedy="give another --db"
+        )
     if found is None and place.engine_name == "sqlite":
         for statement in (folder() / NEW).read_text().split(";\n"):
             connection.exec_driver_sql(statement)

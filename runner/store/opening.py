@@ -1,16 +1,18 @@
 """Opening a database: made, brought up to date or refused, and its clock's start looked at."""
 
+import shlex
 from collections.abc import Callable
 from random import Random
 from threading import Event
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from runner.core.errors import UsageError
 from runner.core.points import Point, Reach
 from runner.store import migrate
-from runner.store.engine import Engines, Patience, is_away, is_locked, said
+from runner.store.engine import Engines, is_away, is_locked, said
+from runner.store.patience import Patience, Trouble
 from runner.store.place import Place, refuse_unusable
 
 _BOOT = text("SELECT value FROM meta WHERE name = 'boot'")
@@ -60,7 +62,7 @@ def engines_of(place: Place) -> Engines:
 def make_ready(
     engines: Engines,
     reach: Reach,
-    tell: Callable[[str], None],
+    trouble: Trouble,
     *,
     upgrade: bool | None,
     patient: bool = False,
@@ -70,7 +72,7 @@ def make_ready(
     `patient`: a server that is away or restarting is waited for, as it is in the middle of work.
     """
     place = engines.place
-    patience = Patience(place, Random(), Event().wait, tell)
+    patience = Patience(place, Random(), Event().wait, trouble)
     while True:
         try:
             changed = _make_ready(engines, reach, upgrade=upgrade)
@@ -99,11 +101,7 @@ def _make_ready(engines: Engines, reach: Reach, *, upgrade: bool | None) -> bool
             raise UsageError(
                 "the database is from an older Runner" if found else "the database has no tables",
                 where=place.label,
-                remedy=f"run: runner db upgrade --db {place.label}",
-            )
-        if found is None and _is_foreign(connection):
-            raise UsageError(
-                "is a database of another program", where=place.label, remedy="give another --db"
+                remedy=f"run: runner db upgrade --db {shlex.quote(place.again)}",
             )
         with connection.begin():
             migrate.upgrade(connection, place, reach)
@@ -115,12 +113,6 @@ def _may_upgrade(place: Place, found: str | None, upgrade: bool | None) -> bool:
         return upgrade
     # Others may be at work on a server: a person says when its tables change.
     return place.engine_name == "sqlite" or found is None
-
-
-def _is_foreign(connection: Connection) -> bool:
-    """Whether there is a table of a name of ours that we did not make."""
-    with connection.begin():
-        return inspect(connection).has_table("job")
 
 
 def after_boot(connection: Connection, boot: str, now_ms: int) -> None:

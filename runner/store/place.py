@@ -11,11 +11,12 @@ from runner.core.errors import UsageError, quoted
 _SHARED = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "glusterfs", "ncpfs"}
 )
+_SECRET = frozenset({"password", "sslpassword", "oauth_client_secret", "scram_client_key"})
 _FORMS = "give a path, sqlite:///PATH or postgresql://USER@HOST/NAME"
 
 
 class Place(Struct, frozen=True):
-    """A database's place: `label` is for people and holds no secret.
+    """A database's place: `label` is for people, `again` to be pasted; neither holds a secret.
 
     `path` is None for PostgreSQL and for a database in memory.
     """
@@ -24,6 +25,7 @@ class Place(Struct, frozen=True):
     url: URL
     label: str
     path: Path | None
+    again: str
 
     @property
     def in_memory(self) -> bool:
@@ -34,7 +36,9 @@ class Place(Struct, frozen=True):
 def place_of(text: str) -> Place:
     """Read `--db`; `UsageError` where it names no engine of ours."""
     if text in {":memory:", "sqlite://", "sqlite:///:memory:"}:
-        return Place("sqlite", URL.create("sqlite", database=":memory:"), ":memory:", None)
+        return Place(
+            "sqlite", URL.create("sqlite", database=":memory:"), ":memory:", None, ":memory:"
+        )
     if text.startswith("sqlite:///"):
         return _file(text.removeprefix("sqlite:///"))
     if "://" not in text:
@@ -46,17 +50,34 @@ def place_of(text: str) -> Place:
     try:
         url = make_url(text).set(drivername="postgresql+psycopg")
     except (ArgumentError, ValueError) as error:
-        raise UsageError("the database's URL cannot be read", remedy=_FORMS) from error
-    port = f":{url.port}" if url.port else ""
-    label = f"postgresql://{url.host or ''}{port}/{url.database or ''}"
-    return Place("postgresql", url, label, None)
+        raise (_at_sign() if text.count("@") > 1 else _unreadable()) from error
+    if "@" in (url.host or ""):
+        # What stands before it is the rest of a password: not told, and no name to be looked up.
+        raise _at_sign()
+    plain = URL.create(
+        "postgresql", url.username, host=url.host, port=url.port, database=url.database
+    )
+    again = url.set(
+        drivername="postgresql",
+        query={name: "***" if name in _SECRET else value for name, value in url.query.items()},
+    )
+    shown = again.render_as_string(hide_password=True).replace("%2A%2A%2A", "***")
+    return Place("postgresql", url, plain.render_as_string(), None, shown)
+
+
+def _at_sign() -> UsageError:
+    return UsageError("the URL's password has an @ in it", where="--db", remedy="write it as %40")
+
+
+def _unreadable() -> UsageError:
+    return UsageError("the database's URL cannot be read", remedy=_FORMS)
 
 
 def _file(text: str) -> Place:
     if not text:
         raise UsageError("the database has no name", remedy=_FORMS)
     path = Path(text)
-    return Place("sqlite", URL.create("sqlite", database=str(path)), str(path), path)
+    return Place("sqlite", URL.create("sqlite", database=str(path)), str(path), path, str(path))
 
 
 def shared_file_system(mountinfo: str, path: Path) -> str | None:

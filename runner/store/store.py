@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from runner.core.batch import Batch
+from runner.core.errors import UsageError
 from runner.core.model import Job, Proofs
 from runner.core.moves import Move
 from runner.core.points import Point, Reach, pass_by
@@ -24,10 +25,11 @@ from runner.store.add import Queueing
 from runner.store.claim import Left, Want
 from runner.store.clock import Clock, MachineClock, boot_id
 from runner.store.commands import Commands
-from runner.store.engine import Engines, Patience, Told
-from runner.store.leases import Enlisted, TakenOver
+from runner.store.engine import Engines
+from runner.store.leases import Enlisted, Other, TakenOver
 from runner.store.light import LightWriter
 from runner.store.listen import Listener
+from runner.store.patience import Patience, Trouble
 from runner.store.place import place_of
 from runner.store.record import Now, check
 from runner.store.taking_over import TakeOver
@@ -43,21 +45,26 @@ def _silent(_text: str) -> None:
 class Store(Commands):
     """A database of jobs, open. Its methods may be called from any thread."""
 
-    def __init__(
-        self, engines: Engines, reach: Reach, clock: Clock, tell: Callable[[str], None]
-    ) -> None:
+    def __init__(self, engines: Engines, reach: Reach, clock: Clock, trouble: Trouble) -> None:
         self._engines = engines
         self._reach = reach
         self._clock = clock
-        self._tell = tell = Told(tell)
+        self._trouble = trouble
         self._offset_ms = 0
         self._locks: dict[str, locks.Lock] = {}
         self._boot = boot_id()
         self._host = socket.gethostname()
         self._rng = Random()
-        self._light = LightWriter(engines.place, tell)
+        self._light = LightWriter(engines.place, trouble)
         self._listener: Listener | None = None
-        self._writer = Writer(engines, self._now, reach, tell)
+        self._writer = Writer(engines, self._now, reach, trouble)
+        self._take_over = TakeOver(
+            self._write,
+            self._now,
+            trouble.met_s,
+            boot=self._boot,
+            one_machine=self.engine_name == "sqlite",
+        )
 
     @classmethod
     def open(
@@ -78,14 +85,14 @@ class Store(Commands):
         `UsageError` where it cannot be used.
         """
         place = place_of(url)
-        tell = on_trouble if on_trouble is not None else _silent
+        trouble = Trouble(on_trouble if on_trouble is not None else _silent)
         engines = opening.engines_of(place)
         try:
-            opening.make_ready(engines, reach, tell, upgrade=upgrade, patient=patient)
+            opening.make_ready(engines, reach, trouble, upgrade=upgrade, patient=patient)
         except BaseException:
             engines.dispose()
             raise
-        store = cls(engines, reach, clock if clock is not None else MachineClock(), tell)
+        store = cls(engines, reach, clock if clock is not None else MachineClock(), trouble)
         try:
             store._start()
         except BaseException:
@@ -274,8 +281,11 @@ class Store(Commands):
 
     # work
 
-    def enlist(self, *, batches: str, version: str) -> Enlisted:
-        """Become a new incarnation of a worker, with a lock that dies with this process."""
+    def enlist(self, *, batches: str, version: str, lease_ms: int = 30_000) -> Enlisted:
+        """Become a new incarnation of a worker, with a lock that dies with this process.
+
+        `lease_ms`: how long the others believe it alive after each of its heartbeats.
+        """
         worker_id = secrets.token_hex(8)
         lock = locks.hold(locks.folder_of(self._engines.place) / worker_id)
         self._locks[worker_id] = lock
@@ -283,7 +293,15 @@ class Store(Commands):
 
         def verb(connection: Connection) -> int:
             now = self._now()
-            leases.enlist(connection, worker_id, me, lock.path, batches=batches, now=now)
+            leases.enlist(
+                connection,
+                worker_id,
+                me,
+                lock.path,
+                batches=batches,
+                lease_ms=lease_ms,
+                now=now,
+            )
             return now.clock_ms
 
         return Enlisted(worker_id, self._write(verb))
@@ -297,7 +315,7 @@ class Store(Commands):
         )
 
     def fellows(
-        self, me: str, running: int, accounts: frozenset[str], *, wanting: bool, lease_ms: int
+        self, me: str, running: int, accounts: frozenset[str], *, wanting: bool
     ) -> list[int]:
         """Tell the places in flight that a worker takes; return those of each other at its accounts."""
         return self._write(
@@ -307,7 +325,7 @@ class Store(Commands):
                 running,
                 accounts,
                 wanting=wanting,
-                since_ms=self.now_ms() - lease_ms,
+                now_ms=self.now_ms(),
             )
         )
 
@@ -334,19 +352,17 @@ class Store(Commands):
         if lock is not None:
             lock.free()
 
-    def take_over(self, me: str, *, lease_ms: int) -> TakenOver:
-        """Take over from workers that are dead: proven by a free lock, or silent for a lease.
+    def take_over(self, me: str) -> TakenOver:
+        """Take over from workers that are dead: proven by a free lock, or silent for their lease.
 
         Cheap when nobody is. A worker that is silent and still holds its lock here is stopped: it
         is told once, when its jobs are taken.
         """
-        return TakeOver(
-            self._write,
-            self._now,
-            boot=self._boot,
-            one_machine=self.engine_name == "sqlite",
-            lease_ms=lease_ms,
-        ).run(me)
+        return self._take_over.run(me)
+
+    def living(self) -> list[Other]:
+        """Return the workers that may be at work now: whoever is not known to be dead."""
+        return self._take_over.living()
 
     def claim(self, me: str, wants: Sequence[Want]) -> list[Job]:
         """Take claimable jobs for a worker whose lease is good; `LeaseLost` where it is not."""
@@ -410,7 +426,7 @@ class Store(Commands):
             return self._write(verb)
         if self.engine_name == "postgresql":
             return self._light.read(verb)
-        patience = Patience(self._engines.place, self._rng, Event().wait, self._tell)
+        patience = Patience(self._engines.place, self._rng, Event().wait, self._trouble)
         while True:
             try:
                 with self._engines.reading() as connection, connection.begin():
@@ -434,9 +450,16 @@ class Store(Commands):
     def vacuum(self) -> tuple[int, int]:
         """Give room back to the disk; return the database's bytes before and after.
 
-        SQLite: others wait meanwhile, and as much room again is needed.
+        SQLite: others wait meanwhile, and as much room again is needed. `UsageError` where the
+        server says that it left something out.
         """
         before = self._read(space.size)
         if not self._engines.place.in_memory:
-            self._light.outside(space.vacuuming(self._engines.place))
+            warnings = self._light.outside(space.vacuuming(self._engines.place))
+            if warnings:
+                raise UsageError(
+                    "no permission to vacuum all tables",
+                    where=self.label,
+                    remedy="do it as their owner",
+                )
         return before, self._read(space.size)

@@ -342,6 +342,9 @@ class Worker(SQLModel, table=True):
     lock: str
     started_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
     clock_beat_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
+    lease_ms: int = Field(
+        default=30_000, sa_column=Column(BigInteger, nullable=False, server_default="30000")
+    )
     taken: int = 0
     running: int = 0
     wanting: int = 0

@@ -28,17 +28,31 @@ class Writes(Protocol):
         ...
 
 
+RETURN_S = 3.0
+"""A worker whose heartbeat met a database that was away tries again within this time."""
+
+
 class TakeOver:
-    """One look at all other workers. `one_machine`: the database is a file here."""
+    """Looks at all other workers. `one_machine`: the database is a file here.
+
+    Nobody is presumed dead for a silence in which none could speak: after the database was away,
+    `met_s` seconds ago, the others get the time of a heartbeat.
+    """
 
     def __init__(
-        self, write: Writes, now: Callable[[], Now], *, boot: str, one_machine: bool, lease_ms: int
+        self,
+        write: Writes,
+        now: Callable[[], Now],
+        met_s: Callable[[], float],
+        *,
+        boot: str,
+        one_machine: bool,
     ) -> None:
         self._write = write
         self._now = now
+        self._met_s = met_s
         self._boot = boot
         self._one_machine = one_machine
-        self._lease_ms = lease_ms
 
     def run(self, me: str) -> TakenOver:
         """Take over from whoever is dead, `me` left alone."""
@@ -47,15 +61,38 @@ class TakeOver:
             total += self._look(other)
         return total
 
+    def living(self) -> list[Other]:
+        """Return the workers that may be at work, touching nothing."""
+        return [
+            other
+            for other in self._write(lambda connection: leases.others(connection, ""))
+            if not (other.taken or self._is_dead(other))
+        ]
+
+    def _is_dead(self, other: Other) -> bool:
+        here = other.boot == self._boot
+        if self._one_machine and not here:
+            return True
+        lock = Path(other.lock)
+        if here and lock.exists():
+            return not locks.is_held(lock)
+        return self._is_silent(other)
+
+    def _is_silent(self, other: Other) -> bool:
+        """Whether a worker has said nothing for its lease though it could have."""
+        if self._met_s() < other.lease_ms / 3000 + RETURN_S:
+            return False
+        return self._now().clock_ms - other.beat_ms > other.lease_ms
+
     def _look(self, other: Other) -> TakenOver:
         here = other.boot == self._boot
         # A path says something only where it was written: on this boot, or beside the database.
         lock = locks.try_hold(Path(other.lock)) if here or self._one_machine else None
         proven = lock is not None or (self._one_machine and not here)
         try:
-            silent_ms = self._now().clock_ms - other.beat_ms
-            if not (proven or other.taken or silent_ms > self._lease_ms):
+            if not (proven or other.taken or self._is_silent(other)):
                 return TakenOver()
+            silent_ms = self._now().clock_ms - other.beat_ms
             taken = self._take(other, proven=proven)
             # Forgotten only where its lease is over for good: else its jobs would be nobody's.
             over = proven or other.taken or bool(taken.presumed)

@@ -19,7 +19,8 @@ from sqlalchemy.exc import DBAPIError
 from runner.core.errors import Stopped
 from runner.core.moves import ORDER, Move, Note
 from runner.core.points import Point, Reach
-from runner.store.engine import Engines, Patience, is_lost, is_unprepared, sqlstate
+from runner.store.engine import Engines, is_lost, is_unprepared, sqlstate
+from runner.store.patience import Patience, Trouble
 from runner.store.pipeline import begin, begin_in_pipeline, begun, plan_anew
 from runner.store.place import Place
 from runner.store.record import Now, write_group
@@ -86,12 +87,12 @@ class Writer:
         engines: Engines,
         now: Callable[[], Now],
         reach: Reach,
-        tell: Callable[[str], None],
+        trouble: Trouble,
     ) -> None:
         self._engines = engines
         self._now = now
         self._reach = reach
-        self._tell = tell
+        self._trouble = trouble
         self._rng = Random()
         self._connection: Connection | None = None
         self._planned_s = time.monotonic()
@@ -276,7 +277,7 @@ class Writer:
         it must change nothing but the database. `keep` False: rolled back. `pipelined`: all that
         the verb does first is a pipeline.
         """
-        patience = Patience(self._engines.place, self._rng, self._never.wait, self._tell)
+        patience = Patience(self._engines.place, self._rng, self._never.wait, self._trouble)
         while True:
             try:
                 result = self._once(verb, before, keep, pipelined=pipelined)
@@ -364,7 +365,7 @@ class Writer:
 
     def _was_committed(self, number: str, error: DBAPIError) -> bool:
         """Ask the server how a transaction ended whose answer was lost (pg_xact_status)."""
-        patience = Patience(self._engines.place, self._rng, self._never.wait, self._tell)
+        patience = Patience(self._engines.place, self._rng, self._never.wait, self._trouble)
         while True:
             try:
                 connection = self._opened()

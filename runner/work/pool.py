@@ -230,7 +230,11 @@ class Pool:
         names = ",".join(a.batch.name for a in self.assignments.values())
         asked = self._boottime()
         enlisted = await self._durable.ask(
-            lambda: self.store.enlist(batches=names, version=self.policy.version)
+            lambda: self.store.enlist(
+                batches=names,
+                version=self.policy.version,
+                lease_ms=int(self.policy.lease_s * 1000),
+            )
         )
         self._worker = enlisted.id
         self._lease = Lease(
@@ -553,7 +557,6 @@ class Pool:
             places,
             frozenset(a.account for a in self.assignments.values()),
             wanting=wanting,
-            lease_ms=int(self.policy.lease_s * 1000),
         )
         return await self._durable.ask(verb)
 
@@ -566,12 +569,9 @@ class Pool:
             take_up(self._bench, carried)
 
     async def _take_over(self) -> None:
-        lease_ms = int(self.policy.lease_s * 1000)
-        taken = await self._durable.ask(
-            lambda: self.store.take_over(self._worker, lease_ms=lease_ms)
-        )
+        taken = await self._durable.ask(lambda: self.store.take_over(self._worker))
         for stopped in taken.stopped:
-            if stopped.pid not in self._told:
+            if stopped.doubts and stopped.pid not in self._told:
                 self._told.add(stopped.pid)
                 self._warn(
                     f"worker pid {stopped.pid} is stopped and holds {stopped.doubts} jobs in "
@@ -673,5 +673,7 @@ class Pool:
     def _lapse(self) -> None:
         self._lease.lapsed = True
         self._lapsed = True
-        self._warn("this worker's lease was taken over while it was stopped; it begins anew")
+        self._warn(
+            "this worker's lease was taken over while it was stopped or cut off; it begins anew"
+        )
         self._over.set()

@@ -57,7 +57,7 @@ def test_a_finished_batch_without_failures_is_a_success_every_time(stage: Stage)
 def test_a_resume_after_a_pause_does_not_take_the_pause_for_the_runs_duration(
     stage: Stage,
 ) -> None:
-    def see(runner: Commands, view: View) -> None:
+    def see(_runner: Commands, view: View) -> None:
         if view.progress.at_rest >= 8:
             signal.raise_signal(signal.SIGINT)
 

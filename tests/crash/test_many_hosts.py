@@ -21,7 +21,7 @@ from work_command import WorkCommand, state_of
 
 from runner.app import Commands
 from runner.config import load
-from runner.store.engine import WARN_AFTER_S
+from runner.store.patience import WARN_AFTER_S
 
 LIMIT_S = 60.0
 LEASE_S = 2.0
@@ -97,13 +97,14 @@ def test_a_worker_frozen_past_its_lease_is_ended_and_replaced_while_another_host
     check(scene)
 
 
-def test_a_worker_that_loses_the_database_for_longer_than_its_lease_lives_on_and_tells_it_once(
+def test_workers_that_lose_the_database_for_longer_than_their_lease_live_on_and_tell_it_once(
     scene: Scene, postgres_server: PostgresServer
 ) -> None:
-    worker = WorkCommand(scene.flags)
+    workers = [WorkCommand(scene.flags) for _ in range(2)]
     try:
         until(lambda: scene.server.audit().count("create_requests") >= 5, LIMIT_S)
-        (pid,) = worker.workers
+        until(lambda: all(len(worker.workers) == 1 for worker in workers), LIMIT_S)
+        pids = [worker.workers for worker in workers]
         postgres_server.stop()
         creates = 0
         try:
@@ -114,13 +115,17 @@ def test_a_worker_that_loses_the_database_for_longer_than_its_lease_lives_on_and
         finally:
             postgres_server.start()
         assert scene.server.audit().count("create_requests") == creates, "sent without a lease"
-        assert worker.workers == [pid]
-        assert worker.end() == 1, worker.said
+        assert [worker.workers for worker in workers] == pids
+        assert [worker.end() for worker in workers] == [1, 1]
     finally:
-        worker.kill()
-    assert "died by signal" not in worker.said
-    told = [line for line in worker.said.splitlines() if "does not answer; waiting" in line]
-    assert len(told) == 1, worker.said
+        for worker in workers:
+            worker.kill()
+    for worker in workers:
+        told = [line for line in worker.said.splitlines() if "does not answer; waiting" in line]
+        assert len(told) == 1, worker.said
+        # Neither takes the other's silence for its end, since neither could have spoken.
+        for false in ("died by signal", "is stopped", "was taken over"):
+            assert false not in worker.said
     check(scene)
 
 

@@ -95,7 +95,9 @@ class PlayedWorker:
 
     def _begin(self) -> None:
         asked = self._time.seconds()
-        self.id = self._store.enlist(batches=self._batch.name, version="test").id
+        self.id = self._store.enlist(
+            batches=self._batch.name, version="test", lease_ms=self._times.lease
+        ).id
         times = self._times
         self.lease = Lease(self.id, times.lease / 1000, times.margin / 1000, self._time.seconds)
         self.lease.renewed(asked)
@@ -171,7 +173,7 @@ class PlayedWorker:
         if self.carried is not None:
             return
         try:
-            self._store.take_over(self.id, lease_ms=self._times.lease)
+            self._store.take_over(self.id)
             jobs = self._store.claim_adrift(self.id, [self._batch.id], 1)
             if not jobs:
                 jobs = self._store.claim(self.id, [Want(self._batch.id, None, 1)])

@@ -52,7 +52,7 @@ class World:
             self.store.retire(worker_id)
         # Who was killed left a lock's file behind, which a taking-over removes.
         last = self.store.enlist(batches="", version="test").id
-        self.store.take_over(last, lease_ms=TIMES.lease)
+        self.store.take_over(last)
         self.store.retire(last)
         for table in reversed(METADATA.sorted_tables):
             rows(self.store, f"DELETE FROM {table.name} RETURNING 1")

@@ -83,11 +83,11 @@ STATES = """
 
 def test_a_killed_worker_is_taken_over_at_once_by_its_lock(store: Store, other: Other) -> None:
     me = store.enlist(batches="", version="t").id
-    assert store.take_over(me, lease_ms=3_600_000) == TakenOver()
+    assert store.take_over(me) == TakenOver()
     closed_ms = count(store, "SELECT clock_closed_ms FROM job WHERE id = 3")
     other.process.kill()
     other.process.wait(30)
-    taken = store.take_over(me, lease_ms=3_600_000)
+    taken = store.take_over(me)
     assert taken == TakenOver(proven=1, queued=1, submitting=2, running=1)
     found = [tuple(int(v or 0) for v in row) for row in rows(store, STATES)]
     assert found == [
@@ -107,7 +107,7 @@ def test_a_killed_worker_is_taken_over_at_once_by_its_lock(store: Store, other: 
         (3, JobState.SUBMITTING),
         (4, JobState.RUNNING),
     ]
-    assert store.take_over(me, lease_ms=3_600_000) == TakenOver()
+    assert store.take_over(me) == TakenOver()
     assert tallied(store) == counted(store)
 
 
@@ -122,23 +122,52 @@ def test_a_stopped_worker_is_presumed_dead_and_told_and_loses_all_when_it_wakes(
             {"id": other.id},
         )
     )
-    taken = store.take_over(me, lease_ms=30_000)
+    taken = store.take_over(me)
     stopped = StoppedWorker(other.id, os.uname().nodename, other.process.pid, 2)
     assert taken == TakenOver(0, 1, 1, 2, 1, (stopped,))
     presumed = rows(store, "SELECT id FROM job WHERE presumed = 1")
     assert presumed == [(2,)]
     assert rows(store, "SELECT why FROM attempt WHERE job_id = 2") == [("lease_over",)]
-    assert store.take_over(me, lease_ms=30_000) == TakenOver()
+    assert store.take_over(me) == TakenOver()
     os.kill(other.process.pid, signal.SIGCONT)
     assert other.tell("beat") == "False [False, False] lease lost"
     assert rows(store, "SELECT state FROM job WHERE id IN (1, 2) ORDER BY id") == [(0,), (1,)]
+
+
+def test_a_worker_is_at_work_while_it_holds_its_lock(store: Store, other: Other) -> None:
+    store._write(lambda c: c.execute(text("UPDATE worker SET clock_beat_ms = 0")))
+    assert [one.id for one in store.living()] == [other.id], "however silent"
+    store._write(lambda c: c.execute(text("UPDATE worker SET taken = 1")))
+    assert store.living() == []
+    store._write(lambda c: c.execute(text("UPDATE worker SET taken = 0")))
+    assert store.beat(other.id, 0)
+    other.process.kill()
+    other.process.wait(30)
+    assert store.living() == [], "it beat a moment ago, and is dead"
+
+
+@pytest.mark.parametrize(("lease_ms", "living"), [(600_000, 1), (30_000, 0)])
+@pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
+def test_a_worker_on_another_machine_is_believed_for_its_own_lease(
+    store: Store, lease_ms: int, living: int
+) -> None:
+    other = store.enlist(batches="", version="t", lease_ms=lease_ms).id
+    store._write(
+        lambda c: c.execute(
+            text("UPDATE worker SET boot = 'theirs', clock_beat_ms = clock_beat_ms - 120000")
+        )
+    )
+    assert len(store.living()) == living
+    me = store.enlist(batches="", version="t", lease_ms=1000).id
+    assert store.take_over(me).presumed == 1 - living
+    assert store.beat(other, 0) == bool(living)
 
 
 def test_a_worker_that_beats_is_left_alone(store: Store, other: Other) -> None:
     me = store.enlist(batches="", version="t").id
     assert store.beat(me, 0)
     assert other.tell("beat") == "True [True, True] claimed"
-    assert store.take_over(me, lease_ms=3_600_000) == TakenOver()
+    assert store.take_over(me) == TakenOver()
 
 
 def test_who_retires_gives_back_all_that_it_holds(store: Store) -> None:
@@ -167,7 +196,7 @@ def test_a_worker_of_another_boot_is_dead_where_the_database_is_a_file(
     store._write(lambda c: c.execute(text("UPDATE worker SET boot = 'before', lock = '/no/file'")))
     second = open_store()
     me = second.enlist(batches="", version="t").id
-    taken = second.take_over(me, lease_ms=3_600_000)
+    taken = second.take_over(me)
     # On a server it is another machine's, of which a lock's path says nothing.
     proven = 1 if store.engine_name == "sqlite" else 0
     assert (taken.proven, taken.queued) == (proven, proven)
@@ -197,4 +226,4 @@ def test_who_closes_without_retiring_is_known_for_dead_at_once(
     first.close()
     second = open_store()
     me = second.enlist(batches="", version="t").id
-    assert second.take_over(me, lease_ms=3_600_000) == TakenOver(proven=1, queued=1)
+    assert second.take_over(me) == TakenOver(proven=1, queued=1)

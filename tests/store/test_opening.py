@@ -16,7 +16,7 @@ from alembic.config import Config
 from forked import PIPE, Forked
 from house.new_tables import migrated, statements
 from postgres_server import PostgresServer
-from sqlalchemy import TypeDecorator, text
+from sqlalchemy import Connection, TypeDecorator, text
 from store_book import begin, count, line, queue, rows, working, write
 from store_ends import sent, succeed
 
@@ -278,13 +278,73 @@ def test_a_database_in_memory_works_like_any() -> None:
         ("runner.db", "sqlite", "runner.db"),
         ("sqlite:////var/lib/r.db", "sqlite", "/var/lib/r.db"),
         (":memory:", "sqlite", ":memory:"),
-        ("postgresql://me:sesame@db:5433/runs", "postgresql", "postgresql://db:5433/runs"),
+        ("postgresql://me:sesame@db:5433/runs", "postgresql", "postgresql://me@db:5433/runs"),
         ("postgres://db/runs", "postgresql", "postgresql://db/runs"),
     ],
 )
 def test_a_place_is_read_and_told_without_a_secret(text_: str, engine: str, label: str) -> None:
     place = place_of(text_)
     assert (place.engine_name, place.label) == (engine, label)
+
+
+def test_a_place_to_be_pasted_keeps_all_but_its_secrets() -> None:
+    given = "postgresql://me:sesame@db/runs?sslmode=require&sslpassword=sesame"
+    assert place_of(given).again == "postgresql://me:***@db/runs?sslmode=require&sslpassword=***"
+    assert place_of("runs.db").again == "runs.db"
+
+
+@pytest.mark.parametrize("password", ["p@sesame", "p@:sesame", "@sesame"])
+def test_a_password_with_an_at_sign_is_refused_and_no_part_of_it_told(password: str) -> None:
+    with pytest.raises(UsageError, match="%40") as caught:
+        place_of(f"postgresql://me:{password}@db/runs")
+    assert "sesame" not in str(caught.value)
+    assert place_of("postgresql://me:p%40sesame@db/runs").url.password == "p@sesame"
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("?bogus=1", "'invalid connection option \"bogus\"'; correct --db"),
+        ("?sslmode=bogus", 'invalid sslmode value: "bogus"'),
+    ],
+)
+def test_a_setting_that_the_driver_does_not_know_is_told_at_once(
+    postgres_server: PostgresServer, setting: str, told: str
+) -> None:
+    url = postgres_server.url("postgres")
+    with pytest.raises(UsageError) as caught:
+        Store.open(f"{url}{setting}", patient=True)
+    assert told in str(caught.value)
+
+
+def test_two_upgrades_of_an_empty_database_at_once_are_one(
+    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = postgres_server.fresh()
+    look = migrate.revision
+    looks = iter(range(1, 100))
+
+    def look_and_be_overtaken(connection: Connection) -> str | None:
+        found = look(connection)
+        if next(looks) == 1:
+            Store.open(url, upgrade=True).close()
+        return found
+
+    monkeypatch.setattr(migrate, "revision", look_and_be_overtaken)
+    Store.open(url, upgrade=True).close()
+    assert next(looks) > 3, "the other looked too"
+
+
+def test_a_refused_connection_is_told_with_its_reason() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with pytest.raises(UsageError) as caught:
+        Store.open(f"postgresql://me@127.0.0.1:{port}/runner")
+    assert str(caught.value) == (
+        f"postgresql://me@127.0.0.1:{port}/runner: no answer from the server: 'Connection refused'; "
+        "start the server, or correct --db"
+    )
 
 
 MOUNTS = """

@@ -143,7 +143,7 @@ def work_on(at: Working) -> None:
     store._write(
         lambda c: c.execute(text("UPDATE worker SET clock_beat_ms = 0 WHERE id = :i"), {"i": other})
     )
-    store.take_over(me, lease_ms=1)
+    store.take_over(me)
     store.claim_adrift(me, ids, 100)
     store.cancel(at.batch.id, only=frozenset({jobs[8].custom_id, "q-1990"}))
     store.retry(at.batch.id, only=frozenset({jobs[1].custom_id}))
