@@ -8,6 +8,7 @@ from behaviour.stage import Stage
 from until import until
 
 from runner.app import Commands
+from runner.core.model import JobState
 from runner.core.view import View
 
 
@@ -58,10 +59,10 @@ def test_a_resume_after_a_pause_does_not_take_the_pause_for_the_runs_duration(
     stage: Stage,
 ) -> None:
     def see(_runner: Commands, view: View) -> None:
-        if view.progress.at_rest >= 8:
+        if view.progress.of(JobState.RUNNING) >= 15:
             signal.raise_signal(signal.SIGINT)
 
-    lines = stage.lines(150, fate="slow:0.5")
+    lines = stage.lines(100, fate="slow:1")
     assert stage.run(lines, see, concurrency=40, grace=0.1).exit_code == 3
     with sqlite3.connect(stage.folder / "r.db") as database:
         # An hour passes: all the runs under way are at their end long before they are looked at.
@@ -72,4 +73,4 @@ def test_a_resume_after_a_pause_does_not_take_the_pause_for_the_runs_duration(
     until(lambda: all(run["status"] == "completed" for run in stage.runs().values()), 20)
     resumed = stage.run(concurrency=40, stop_after=60.0)
     assert (resumed.exit_code, resumed.ending.stopped) == (0, "")
-    stage.check_once_each(150)
+    stage.check_once_each(100)
