@@ -131,6 +131,10 @@ class Breaker(Struct):
         """Return the number of a create that is about to be sent, to tell its end by."""
         return self.row.send()
 
+    def hung_up(self) -> None:
+        """Note that nothing is under way any more: a lease is over, and all its creates were cut."""
+        self.row.under_way.clear()
+
     def created(self, number: int = 0) -> None:
         """Note a create that made a run; 0 where it was not this process that sent it."""
         self.made += 1

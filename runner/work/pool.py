@@ -253,6 +253,8 @@ class Pool:
         self._idle.clear()
         self.flight = self._creators = self._creating = self._readers = 0
         self._places.forget()
+        for assignment in self.assignments.values():
+            assignment.breaker.hung_up()
         self._bench = Bench(
             durable=self._durable,
             agenda=Agenda(self._more_readers),

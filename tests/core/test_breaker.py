@@ -57,6 +57,16 @@ def test_refusals_that_overtake_what_was_sent_between_them_are_no_row() -> None:
     assert not any(all_refused(breaker, [breaker.send() for _ in range(EQUAL_REFUSALS)]))
 
 
+def test_a_create_that_was_cut_with_the_lease_splits_no_row() -> None:
+    breaker = Breaker()
+    breaker.send()
+    breaker.hung_up()
+    missing = [refusal("no assistant", 404) for _ in range(MISSING_AT_START)]
+    trips = [breaker.refused(fault, 0.0, breaker.send()) for fault in missing]
+    assert trips[-1] is not None
+    assert "the first 3 creates" in trips[-1].why
+
+
 def test_what_was_under_way_and_is_refused_after_all_closes_the_gap() -> None:
     breaker = Breaker()
     first, *others = [breaker.send() for _ in range(EQUAL_REFUSALS)]
