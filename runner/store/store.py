@@ -362,7 +362,8 @@ class Store(Commands):
 
     def living(self) -> list[Other]:
         """Return the workers that may be at work now: whoever is not known to be dead."""
-        return self._take_over.living()
+        others = self._read(lambda connection: leases.others(connection, ""))
+        return [other for other in others if self._take_over.may_live(other)]
 
     def claim(self, me: str, wants: Sequence[Want]) -> list[Job]:
         """Take claimable jobs for a worker whose lease is good; `LeaseLost` where it is not."""

@@ -61,13 +61,9 @@ class TakeOver:
             total += self._look(other)
         return total
 
-    def living(self) -> list[Other]:
-        """Return the workers that may be at work, touching nothing."""
-        return [
-            other
-            for other in self._write(lambda connection: leases.others(connection, ""))
-            if not (other.taken or self._is_dead(other))
-        ]
+    def may_live(self, other: Other) -> bool:
+        """Whether a worker may be at work; touches nothing."""
+        return not (other.taken or self._is_dead(other))
 
     def _is_dead(self, other: Other) -> bool:
         here = other.boot == self._boot
