@@ -270,6 +270,9 @@ def _beside(
 
 def _putting(chunk: _Chunk, begun: _Begun, after: int, now_ms: int) -> Callable[[Connection], None]:
     def verb(connection: Connection) -> None:
+        if int(connection.scalar(_MARK, {"name": begun.mark}) or 0) >= after:
+            # Run again after a crash of the server: this chunk was committed.
+            return
         shared = {
             str(job["thread_id"])
             for job in chunk.jobs

@@ -27,6 +27,12 @@ KEPT_ALIVE = {
 POOLED = "pooled"
 """In a PostgreSQL connection's `info`: whether something stands between it and the server."""
 
+EPOCH = "epoch"
+"""In a PostgreSQL connection's `info`: what changes when the server recovers from a crash."""
+
+_EPOCH = "SELECT CAST(stats_reset AS text) FROM pg_stat_bgwriter"
+"""A recovery throws the statistics away (monitoring-stats), a restart in order keeps them."""
+
 _WHEN_ASKED = 2**31
 """After so many uses the driver would have a statement prepared that was not asked to be."""
 
@@ -128,6 +134,8 @@ class Engines:
 
     def _connected(self, connection: "psycopg.Connection", entry: ConnectionPoolEntry) -> None:
         note_pooled(connection, entry)
+        found = connection.execute(_EPOCH).fetchone()
+        entry.info[EPOCH] = found[0] if found is not None else None
         if not entry.info[POOLED] and self._prepares:
             connection.prepare_threshold = _WHEN_ASKED
             # The plans for whatever values, which the tests read; else some are made at each use.

@@ -93,6 +93,7 @@ _ENLIST = text(
         taken, running, wanting, accounts, batches)
     VALUES (:id, :host, :boot, :pid, :version, :lock, :started_ms, :now_ms, :lease_ms,
         0, 0, 0, '', :batches)
+    ON CONFLICT (id) DO NOTHING
     """
 )
 _BEAT = text(

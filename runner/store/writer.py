@@ -16,13 +16,11 @@ from msgspec import Struct
 from sqlalchemy import Connection, Transaction, text
 from sqlalchemy.exc import DBAPIError
 
-from runner.core.errors import Stopped
 from runner.core.moves import ORDER, Move, Note
 from runner.core.points import Point, Reach
-from runner.store.engine import Engines, is_lost, is_unprepared, sqlstate
+from runner.store.engine import EPOCH, Engines, is_lost, is_unprepared, sqlstate
 from runner.store.patience import Patience, Trouble
 from runner.store.pipeline import begin, begin_in_pipeline, begun, plan_anew
-from runner.store.place import Place
 from runner.store.record import Now, write_group
 from runner.store.silent import bounds, end_silent, waited_in_vain
 
@@ -57,16 +55,6 @@ class _Answer(Struct, Generic[T]):
     ready: threading.Event
     value: T | None = None
     error: BaseException | None = None
-
-
-class UncertainError(Stopped):
-    """The connection broke while it committed, and the server no longer knows how that ended."""
-
-
-def _uncertain(place: Place) -> UncertainError:
-    return UncertainError(
-        "the server changed while it committed", where=place.label, remedy="give the same command"
-    )
 
 
 def _size(entry: _Entry) -> int:
@@ -244,23 +232,18 @@ class Writer:
             ends = write_group(connection, moves, self._now(), careful=True)
             return [False] * len(moves) if ends is None else ends
 
-        try:
-            ends = self.transact(
-                at_once,
-                before=Point.WRITE_BEFORE_COMMIT,
-                after=Point.WRITE_AFTER_COMMIT,
-                keep=lambda ends: ends is not None,
-                pipelined=True,
-            )
-            if ends is not None:
-                return ends
-            return self.transact(
-                one_by_one, before=Point.WRITE_BEFORE_COMMIT, after=Point.WRITE_AFTER_COMMIT
-            )
-        except UncertainError:
-            # After a failover nobody can say what was kept. To call the leases lost is safe:
-            # whatever the rows say, the jobs are looked at before anything is sent.
-            return [False] * len(moves)
+        ends = self.transact(
+            at_once,
+            before=Point.WRITE_BEFORE_COMMIT,
+            after=Point.WRITE_AFTER_COMMIT,
+            keep=lambda ends: ends is not None,
+            pipelined=True,
+        )
+        if ends is not None:
+            return ends
+        return self.transact(
+            one_by_one, before=Point.WRITE_BEFORE_COMMIT, after=Point.WRITE_AFTER_COMMIT
+        )
 
     def transact(
         self,
@@ -274,8 +257,9 @@ class Writer:
         """Run a verb as one transaction, in the writer's thread; durable when this returns.
 
         Waits while another program holds the lock or the server is away, and runs the verb anew:
-        it must change nothing but the database. `keep` False: rolled back. `pipelined`: all that
-        the verb does first is a pipeline.
+        it must change nothing but the database, and bear being run again after it was committed,
+        which nobody can say after a crash of the server. `keep` False: rolled back. `pipelined`:
+        all that the verb does first is a pipeline.
         """
         patience = Patience(self._engines.place, self._rng, self._never.wait, self._trouble)
         while True:
@@ -300,7 +284,7 @@ class Writer:
     ) -> T:
         connection = self._opened()
         postgresql = self._engines.place.engine_name == "postgresql"
-        number = ""
+        number, epoch = "", connection.info.get(EPOCH)
         transaction = connection.begin()
         try:
             if postgresql:
@@ -326,7 +310,7 @@ class Writer:
             transaction.commit()
         except DBAPIError as error:
             self._undo(transaction, error)
-            if is_lost(error) and self._was_committed(number, error):
+            if is_lost(error) and self._was_committed(number, epoch, error):
                 return result
             raise
         return result
@@ -363,8 +347,14 @@ class Writer:
             connection.invalidate()
             connection.close()
 
-    def _was_committed(self, number: str, error: DBAPIError) -> bool:
-        """Ask the server how a transaction ended whose answer was lost (pg_xact_status)."""
+    def _was_committed(self, number: str, epoch: str | None, error: DBAPIError) -> bool:
+        """Ask the server whether a transaction whose answer was lost is surely committed.
+
+        A server that has crashed since, or taken over from another, may have given the number to
+        another transaction (it is durable only with what its own wrote), or have lost it ("in the
+        future", 22023). Such a verb runs again: what a group has written already refuses it then,
+        and its jobs are let go, and looked at before anything is sent.
+        """
         patience = Patience(self._engines.place, self._rng, self._never.wait, self._trouble)
         while True:
             try:
@@ -374,9 +364,8 @@ class Writer:
             except DBAPIError as again:
                 if is_lost(again):
                     self._forget()
-                # "In the future" (22023): this server took over from one that was ahead of it.
                 if sqlstate(again.orig) == "22023":
-                    raise _uncertain(self._engines.place) from error
+                    return False
                 patience.wait(again)
                 continue
             if end == "in progress":
@@ -384,6 +373,4 @@ class Writer:
                 end_silent(connection)
                 patience.wait(error)
                 continue
-            if end is None:
-                raise _uncertain(self._engines.place) from error
-            return bool(end == "committed")
+            return epoch is not None and connection.info.get(EPOCH) == epoch and end == "committed"

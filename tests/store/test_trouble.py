@@ -9,6 +9,7 @@ from queue import SimpleQueue
 import psycopg
 import pytest
 from postgres_server import PostgresServer
+from sqlalchemy import Connection, text
 from store_book import Working, count, counted, line, rows, tallied, working, write
 
 from runner.core.errors import Stopped
@@ -17,6 +18,9 @@ from runner.core.moves import Evidence, Intend, Note, Settle, held
 from runner.store import silent
 from runner.store.claim import Want
 from runner.store.store import Store
+
+NEXT = "SELECT CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text)"
+"""The number that the server will give to the next transaction."""
 
 
 def test_a_full_disk_stops_the_store_and_leaves_the_group_undone(file_store: Store) -> None:
@@ -122,6 +126,35 @@ def test_a_commit_whose_answer_is_lost_is_asked_for_and_never_written_twice(
         assert rows(store, "SELECT state, attempt FROM job ORDER BY id") == [(1, 1), (0, 0)]
         assert count(store, "SELECT COUNT(*) FROM attempt") == 1
         assert tallied(store) == counted(store)
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_transaction_that_a_crash_of_the_server_has_undone_runs_again(
+    postgres_server: PostgresServer, taken: bool
+) -> None:
+    """Its number was durable with nothing: the server does not know it, or has given it away."""
+    url = postgres_server.fresh()
+    store = Store.open(url)
+    tries: list[str] = []
+
+    def verb(connection: Connection) -> None:
+        number = str(connection.scalar(text("SELECT CAST(pg_current_xact_id() AS text)")))
+        tries.append(number)
+        if len(tries) > 1:
+            connection.execute(text("INSERT INTO meta (name, value) VALUES ('kept', '1')"))
+            return
+        postgres_server.stop()
+        postgres_server.start()
+        with psycopg.connect(url, autocommit=True) as other:
+            while taken and int(other.execute(NEXT).fetchone()[0]) <= int(number):  # type: ignore[index]
+                other.execute("SELECT pg_current_xact_id()")
+
+    try:
+        store.writing(verb)
+        assert len(tries) == 2
+        assert rows(store, "SELECT value FROM meta WHERE name = 'kept'") == [("1",)]
     finally:
         store.close()
 
