@@ -23,7 +23,7 @@ from runner.core.audit import Audited
 from runner.core.batch import Batch, Conflict, Queued
 from runner.core.budget import own_use
 from runner.core.call import Call
-from runner.core.errors import UsageError, quoted
+from runner.core.errors import RunnerError, UsageError, quoted
 from runner.core.keys import idempotency_key
 from runner.core.model import BadLine, Job, JobSpec, JobState, Proofs
 from runner.core.outcome import Outcome
@@ -361,7 +361,30 @@ class Commands:
         self.parts.patient = True
         with self.parts.serving():
             every = forever and not names
-            return carry(self.parts, self.chosen(names), forever=forever, every=every)
+            chosen = self.chosen(names) if names else self._fitting(told=not every)
+            return carry(self.parts, chosen, forever=forever, every=every)
+
+    def _fitting(self, *, told: bool) -> list[Batch]:
+        """Return the batches that these settings can work on, warning of the others with jobs left.
+
+        Raises `UsageError` where there is work, and none of it fits. `told` False: who works looks
+        at all batches again and tells of them.
+        """
+        fitting: list[Batch] = []
+        refused: list[RunnerError] = []
+        for batch in self.store.batches():
+            try:
+                self.parts.check_fits(batch)
+            except RunnerError as error:
+                if self.store.left([batch.id]).jobs:
+                    refused.append(error)
+                    if told:
+                        self.talk.warn(f"batch {batch.name} is not worked on here: {error}")
+            else:
+                fitting.append(batch)
+        if refused and told and not self.store.left([batch.id for batch in fitting]).jobs:
+            raise refused[0]
+        return fitting
 
     def chosen(self, names: Sequence[str]) -> list[Batch]:
         """The batches of these names, or all there are; raises `UsageError` for an unknown one."""
@@ -385,7 +408,7 @@ class Commands:
         known = ", ".join(b.name for b in batches[:10]) or "none yet"
         raise UsageError(
             "which batch?" if batches else "the database holds no batch",
-            where=self.settings.db,
+            where=self.store.label,
             remedy=f"name one of: {known}" if batches else "queue one with `runner run`",
         )
 
@@ -444,7 +467,7 @@ class Commands:
         if not found:
             raise UsageError(
                 f"no job is named {quoted(custom_id)}",
-                where=name or self.settings.db,
+                where=name or self.store.label,
                 remedy="custom_ids are exact: case, spaces and Unicode form count",
             )
         return found

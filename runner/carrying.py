@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from runner.composition import Composition, boottime, policy_of, wall_s
-from runner.config import as_variables
+from runner.config import as_variables, joined
 from runner.core.batch import Batch, Queued
 from runner.core.breaker import Breaker, Trip
 from runner.core.errors import RunnerError, Stopped
@@ -256,7 +256,7 @@ def _fleet(
     # The time is the command's: one that takes another's place would begin it anew.
     environ.pop("RUNNER_STOP_AFTER", None)
     environ["RUNNER_QUIET"] = environ["RUNNER_CHILD"] = "1"
-    environ["RUNNER_BATCH"] = "" if every else ",".join(b.name for b in batches)
+    environ["RUNNER_BATCH"] = "" if every else joined([b.name for b in batches])
     if parts.simulator is not None:
         environ["RUNNER_SIMULATOR_URL"] = parts.simulator.url
         environ["RUNNER_SIMULATE"] = "0"

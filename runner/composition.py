@@ -169,16 +169,7 @@ class Composition:
     ) -> Assignment:
         """Return a batch with all that working on it needs; its sender is closed by `stack`."""
         dialect = self.dialect(batch.dialect, batch.tag)
-        base = batch.base_url
-        if base == SIMULATED:
-            url = self.simulator.url if self.simulator else self.settings.simulator_url
-            if not url:
-                raise UsageError(
-                    f"batch {batch.name} is a rehearsal",
-                    where="--simulate",
-                    remedy="give --simulate to go on with it",
-                )
-            base = url
+        base = self._url_of(batch)
         key = None if batch.base_url == SIMULATED else secret(self.settings, dialect.key_variables)
         sender = self.sender(dialect, base, key.reveal() if key else None)
         stack.push_async_callback(sender.aclose)
@@ -201,6 +192,31 @@ class Composition:
             raised_wait_s(policy.doubt_wait_s, batch.lateness_ms / 1000),
             lateness_s=batch.lateness_ms / 1000,
         )
+
+    def check_fits(self, batch: Batch) -> None:
+        """Raise `UsageError` where these settings cannot work on a batch."""
+        self.dialect(batch.dialect, batch.tag)
+        self._url_of(batch)
+
+    def _url_of(self, batch: Batch) -> str:
+        """Return where a batch's requests go; a rehearsal's to the simulator, and no other's."""
+        simulator = self.simulator.url if self.simulator else self.settings.simulator_url
+        rehearses = bool(simulator) or self.settings.simulate
+        if batch.base_url != SIMULATED:
+            if rehearses:
+                raise UsageError(
+                    f"batch {batch.name} is no rehearsal",
+                    where="--simulate",
+                    remedy="leave --simulate out to go on with it",
+                )
+            return batch.base_url
+        if not simulator:
+            raise UsageError(
+                f"batch {batch.name} is a rehearsal",
+                where="--simulate",
+                remedy="give --simulate to go on with it",
+            )
+        return simulator
 
     def sender(self, dialect: Dialect, base: str, key: str | None) -> Sender:
         """Return a sender for a base URL with the settings' headers, proxies and certificates."""
@@ -234,6 +250,14 @@ class Composition:
             self.simulator = simulator
             yield
         self.simulator = None
+
+
+def pasted(db: str) -> str:
+    """Return a database's address as a command may show it: without what is secret."""
+    try:
+        return place_of(db).again
+    except UsageError:
+        return "postgresql://***"
 
 
 def memory_of(db: str) -> str:

@@ -8,6 +8,7 @@ and the keys of runner.toml carry its name. Secrets are read here and nowhere el
 """
 
 import difflib
+import json
 import math
 import os
 import tomllib
@@ -44,7 +45,7 @@ class Setting:
     """One setting: how its text is read, what it defaults to, what it means.
 
     `unit` goes into help texts; `low` and `high` are told when broken. `many` may be given more
-    than once; in the environment and in one line of text its values stand between commas.
+    than once; in the environment its values stand between commas, or as a JSON list of strings.
     """
 
     name: str
@@ -325,7 +326,7 @@ def _pick(
 
 def _from_text(setting: Setting, text: str, where: str) -> Value:
     if setting.many:
-        return _checked(setting, tuple(p.strip() for p in text.split(",") if p.strip()), where)
+        return _checked(setting, parted(text), where)
     if setting.kind is bool:
         word = text.strip().lower()
         if word in ("1", "true", "yes", "on"):
@@ -432,16 +433,36 @@ def as_variables(settings: Settings) -> dict[str, str]:
     variables: dict[str, str] = {}
     for setting in SETTINGS:
         value: Value = getattr(settings, "with_" if setting.name == "with" else setting.name)
-        if value is None or value in ((), "") or not settings.given(setting.name):
+        if value is None or value == () or not settings.given(setting.name):
             continue
         if isinstance(value, bool):
             variables[setting.variable] = "1" if value else "0"
         elif isinstance(value, tuple):
-            variables[setting.variable] = ",".join(value)
+            variables[setting.variable] = joined(value)
         else:
             variables[setting.variable] = str(value)
     variables["RUNNER_DB"] = settings.db
     return variables
+
+
+def joined(values: Sequence[str]) -> str:
+    """Return values as one variable's text: between commas, or as JSON where one holds a comma."""
+    if all(value == value.strip() and value and "," not in value for value in values):
+        text = ",".join(values)
+        return text if not text.startswith("[") else json.dumps(list(values))
+    return json.dumps(list(values))
+
+
+def parted(text: str) -> tuple[str, ...]:
+    """Return the values that stand in one variable's text, between commas or as a JSON list."""
+    if text.startswith("["):
+        try:
+            values = json.loads(text)
+        except ValueError:
+            values = None
+        if isinstance(values, list) and all(isinstance(value, str) for value in values):
+            return tuple(values)
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def secret(settings: Settings, variables: Sequence[str]) -> Secret | None:

@@ -29,8 +29,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 _PASSWORD = re.compile(
     # To the last @: one that stands bare in a password must not show what comes after it.
-    r"(://[^:/@\s]*:)\S*@|((?:^|[?&])(?:ssl)?password=)[^&\s]*"
+    r"(://[^:/@]*:).*@|((?:^|[?&])(?:ssl)?password=)[^&]*",
+    re.DOTALL,
 )
+_DATABASE = re.compile(r"(--db=)?(postgres.*:.*)", re.DOTALL)
 
 
 def completing(words: tuple[str, ...]) -> Callable[[str], list[str]]:
@@ -57,7 +59,7 @@ def standard_input() -> BinaryIO:
 
 def again() -> str:
     """Return the command as it was given, to be pasted; a password in a URL is left out."""
-    return _without_password(shlex.join(["runner", *sys.argv[1:]]))
+    return shlex.join(["runner", *map(_without_password, sys.argv[1:])])
 
 
 def at(settings: Settings) -> str:
@@ -72,5 +74,12 @@ def working(settings: Settings) -> str:
     return at(settings) + (" --simulate" if settings.simulate else "")
 
 
-def _without_password(text: str) -> str:
-    return _PASSWORD.sub(lambda found: f"{found[1]}***@" if found[1] else f"{found[2]}***", text)
+def _without_password(word: str) -> str:
+    """Return one word of a command without the password that a URL in it may hold."""
+    database = _DATABASE.fullmatch(word)
+    if database is not None:
+        # Only who reads URLs whole knows each spelling of a password.
+        from runner.composition import pasted
+
+        return f"{database[1] or ''}{pasted(database[2])}"
+    return _PASSWORD.sub(lambda found: f"{found[1]}***@" if found[1] else f"{found[2]}***", word)

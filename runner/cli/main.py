@@ -32,7 +32,7 @@ from runner.cli import (
 from runner.cli import run as run_command
 from runner.cli.given import put
 from runner.cli.options import Loaded, ReaderGoneError
-from runner.core.errors import RunnerError
+from runner.core.errors import RunnerError, UsageError
 
 NAME = "runner"
 COMPLETE = "_RUNNER_COMPLETE"
@@ -128,6 +128,7 @@ def run() -> None:
     completion_init()
     loaded = Loaded()
     try:
+        _refuse_what_is_no_text()
         code = app(prog_name=NAME, standalone_mode=False, obj=loaded)
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -143,6 +144,16 @@ def run() -> None:
         _tell("interrupted; the same command goes on", loaded)
         code = STOPPED
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _refuse_what_is_no_text() -> None:
+    """Raise `UsageError` for a word that is not UTF-8: no database and no JSON row can hold it."""
+    for word in sys.argv[1:]:
+        if not word.isascii() and any("\udc80" <= sign <= "\udcff" for sign in word):
+            shown = word.encode(errors="surrogateescape").decode(errors="backslashreplace")
+            raise UsageError(
+                "is not UTF-8 text", where=shown, remedy="rename the file, or give another name"
+            )
 
 
 def _tell(line: str, loaded: Loaded) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Select, Table, bindparam, func, insert, selec
 
 from runner.core.errors import UsageError
 from runner.store import batches, turns
+from runner.store.storable import storable
 from runner.store.store import Store
 from runner.store.tables import (
     ATTEMPT,
@@ -228,6 +229,9 @@ def _make_batch(
     batch_id = _number(_reading(made)(connection)[0]["id"])
     for table in (SOURCE, LANE):
         lines = [_without(one, "id") | {"batch_id": batch_id} for one in of_batch[table.name]]
+        for line in lines:
+            # A lane of an earlier Runner may be named as only SQLite can hold it.
+            line |= {name: storable(text) for name, text in line.items() if isinstance(text, str)}
         if lines:
             connection.execute(insert(table), lines)
 

@@ -17,6 +17,7 @@ from runner.core.states import Event, step
 from runner.store import turns
 from runner.store.bulk import Bulk, Row
 from runner.store.columns import NUMBER, STATES
+from runner.store.storable import storable
 from runner.store.tally import Deltas, change, moved
 
 LANES = 64
@@ -124,18 +125,21 @@ def lanes_of(connection: Connection, batch: Batch, names: Sequence[str]) -> dict
     """
     turns.enter(connection, batch.origin)
     rows = connection.execute(_LANES, {"batch_id": batch.id})
-    known: dict[str, int] = {row.name: row.number for row in rows}
+    kept: dict[str, int] = {row.name: row.number for row in rows}
+    known: dict[str, int] = {}
     for name in dict.fromkeys(names):
-        if name in known:
+        stored = storable(name)
+        if stored in kept:
+            known[name] = kept[stored]
             continue
-        number = len(known)
+        number = len(kept)
         if number >= LANES:
-            known[name] = crc32(name.encode()) % LANES
+            known[name] = crc32(stored.encode()) % LANES
             continue
-        binds = {"batch_id": batch.id, "number": number, "name": name}
+        binds = {"batch_id": batch.id, "number": number, "name": stored}
         connection.execute(_NEW_LANE, binds)
-        known[name] = number
-    return known
+        known[name] = kept[stored] = number
+    return kept | known
 
 
 def add_new(

@@ -1,5 +1,6 @@
 """Where a database is: its URL read, and a place refused where SQLite would lose data."""
 
+import re
 from pathlib import Path
 
 from msgspec import Struct
@@ -12,6 +13,8 @@ _SHARED = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "glusterfs", "ncpfs"}
 )
 _SECRET = frozenset({"password", "sslpassword", "oauth_client_secret", "scram_client_key"})
+_CONNINFO = re.compile(r"(?:^|\s)(?:host|hostaddr|dbname|user|password|service)\s*=")
+"""How libpq's other form begins: taken for a path, its password would name a file."""
 _FORMS = "give a path, sqlite:///PATH or postgresql://USER@HOST/NAME"
 
 
@@ -41,7 +44,11 @@ def place_of(text: str) -> Place:
         )
     if text.startswith("sqlite:///"):
         return _file(text.removeprefix("sqlite:///"))
+    if text.startswith(("postgresql:", "postgres:")) and "://" not in text:
+        raise _unreadable()
     if "://" not in text:
+        if _CONNINFO.search(text) and not Path(text).exists():
+            raise _unreadable()
         return _file(text)
     if not text.startswith(("postgresql://", "postgres://", "postgresql+psycopg://")):
         # Only the scheme is quoted: what follows may hold a password.

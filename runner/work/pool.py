@@ -539,6 +539,8 @@ class Pool:
             except RunnerError as error:
                 # Another's batch that these settings do not fit (a key, a dialect): told, left.
                 self._refused.add(batch.id)
+                if not (await self._durable.ask(partial(self.store.left, [batch.id]))).jobs:
+                    continue
                 self._warn(f"batch {batch.name} is not worked on here: {error}")
                 continue
             self.assignments[batch.id] = assignment
