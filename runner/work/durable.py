@@ -8,6 +8,7 @@ its own.
 
 import asyncio
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import TypeVar
 
 from runner.core.moves import Move
@@ -24,6 +25,9 @@ class Durable:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._loop = asyncio.get_running_loop()
+        # Called back in the writer thread's own context, anyio would start no task: it knows of no
+        # loop there.
+        self._context = copy_context()
         self._turn: list[tuple[Move, Done]] = []
         store.on_committed(self._committed)
 
@@ -54,7 +58,7 @@ class Durable:
 
         def done(result: T | BaseException) -> None:
             # An ask's answer may come straight from the writer thread.
-            self._loop.call_soon_threadsafe(_resolve, future, result)
+            self._loop.call_soon_threadsafe(_resolve, future, result, context=self._context)
 
         # A verb comes after all moves that were recorded before it.
         self._hand_over()
@@ -68,7 +72,7 @@ class Durable:
 
     def _committed(self, results: list[tuple[Done, bool]]) -> None:
         try:
-            self._loop.call_soon_threadsafe(_call_each, results)
+            self._loop.call_soon_threadsafe(_call_each, results, context=self._context)
         except RuntimeError:
             # The loop is closed (a second Ctrl-C): nobody waits for these any more.
             return
@@ -94,5 +98,12 @@ def _resolve(future: "asyncio.Future[T]", result: "T | BaseException") -> None:
 
 
 def _call_each(results: list[tuple[Done, bool]]) -> None:
+    """Call all back: a fault of one, raised in the end, must not leave the others unheard."""
+    first: Exception | None = None
     for done, won in results:
-        done(won)
+        try:
+            done(won)
+        except Exception as error:  # noqa: BLE001 - raised below
+            first = first or error
+    if first is not None:
+        raise first
