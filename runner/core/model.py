@@ -170,6 +170,11 @@ class Run(msgspec.Struct, frozen=True):
     calls: tuple[ToolCall, ...] = ()
     poll_after_ms: int = 0
 
+    @property
+    def lost_its_tag(self) -> bool:
+        """Whether the server gave metadata back, and our tag is not in it."""
+        return not self.tag and b'"metadata"' in self.raw
+
 
 class Proofs(Struct, frozen=True):
     """What a server can prove (protocol.md section 3); declared by a dialect, corrected by `probe`.

@@ -206,6 +206,14 @@ _GIVE_BACK = (
     )
 )
 
+_LOOK_FIRST = text(
+    """
+    UPDATE job SET doubted = 1, worker = NULL, token = token + 1
+    WHERE id = :job_id AND generation = :generation AND state = 0 AND run_id IS NULL
+    """
+)
+"""For a job that waits to be sent though a run of it is known: whoever holds it loses it."""
+
 ATTEMPTED = text(
     """
     INSERT INTO attempt (job_id, generation, attempt, sender, intent_ms, closed_ms, why,
@@ -261,6 +269,7 @@ def _together(statement: Executable) -> Prepared:
 
 
 _AGAINS, _FORGETTING = _together(_AGAIN), _together(_FORGET_RUN)
+_LOOKING_FIRST = _together(_LOOK_FIRST)
 _EVIDENCE, _OUTPUTS, _ENDINGS = _together(ATTEMPTED), _together(_ACTED), _together(_ENDED)
 
 
@@ -358,6 +367,7 @@ class Sheet:
         self.outcomes: list[Binds] = []
         self.outputs: list[Binds] = []
         self.forgotten: list[Binds] = []
+        self.noted: list[Binds] = []
         self.rested: list[int] = []
         self.settles: list[Settle] = []
         self._steps: Counter[tuple[int, JobState, JobState, str]] = Counter()
@@ -369,6 +379,7 @@ class Sheet:
             (_OUTPUTS, self.outputs),
             (_ENDINGS, self.outcomes),
             (_FORGETTING, self.forgotten),
+            (_LOOKING_FIRST, self.noted),
         ):
             if rows:
                 prepared.send(connection, rows)
@@ -450,6 +461,8 @@ def _follow(move: Move, now: Now, sheet: Sheet) -> None:
                     move.job_id, move.generation, move.attempt, move.evidence, now.wall_ms
                 )
             )
+            if move.evidence.run_id:
+                sheet.noted.append({"job_id": move.job_id, "generation": move.generation})
         case Intend():
             sheet.moved(move.held, SUBMITTING)
         case Doubt():

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from runner.core.batch import Batch
 from runner.core.breaker import Breaker
 from runner.core.budget import Source, own_use
 from runner.core.lateness import raised_wait_s
-from runner.core.model import ApiError, Job, JobState, Proofs
+from runner.core.model import ApiError, Job, JobState, Proofs, Run
 from runner.core.moves import Held
 from runner.core.refusals import LOOKED_AT, Met, kind_of_429
 from runner.dialects.dialect import Dialect, Tag
@@ -27,6 +28,7 @@ class Assignment(Struct):
 
     `resend`: whether a doubt that nothing can settle is sent again. `listed`: a list has been
     answered here, so that a 404 on a list means "no such thread" and not "no such call".
+    `tag_seen`: the tag has come back.
     `skew_s`: the server's clock minus ours. `wait_s`: the doubt wait in force; `lateness_s`: the
     greatest lateness seen by any worker of the batch.
     """
@@ -49,6 +51,7 @@ class Assignment(Struct):
     lateness_s: float = 0.0
     halted: str = ""
     clock_heard_s: float = -1e9
+    tag_seen: bool = False
     met: deque[Met] = field(default_factory=lambda: deque(maxlen=LOOKED_AT))
 
     def is_halted(self) -> bool:
@@ -75,6 +78,19 @@ class Assignment(Struct):
             return False
         self.met.append(Met(admitted, in_flight, own_use(row, slot.db_s, slot.seq)))
         return not admitted and kind_of_429(tuple(self.met)) == "concurrency"
+
+    def hear_tag(self, run: Run) -> bool:
+        """Learn from a create's own answer whether the tag comes back; True where it was just lost.
+
+        A look would never find a run by it. A probe's word, and a tag once seen, stand.
+        """
+        if run.tag:
+            self.tag_seen = True
+        relied = self.proofs.tags and bool(self.tag.name) and self.batch.proofs is None
+        if not relied or self.tag_seen or not run.lost_its_tag:
+            return False
+        self.proofs = replace(self.proofs, tags=False)
+        return True
 
     def hear_lateness(self, late_s: float) -> bool:
         """Note how late a look first found a run; return whether the doubt wait was raised for it."""

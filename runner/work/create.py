@@ -145,6 +145,8 @@ def created(bench: Bench, carried: Carried, slot: Slot, run: Run, answer: Answer
         assignment.tokens.answered(answer.headers)
         assignment.meet(slot, carried.abreast, admitted=True)
         assignment.hear_clock(answer.headers, bench.wall_s())
+    if assignment.hear_tag(run):
+        forget_tags(bench, assignment)
     assignment.breaker.created(carried.number)
     carried.run_id = run.id
     carried.born_s = bench.now()
@@ -154,6 +156,17 @@ def created(bench: Bench, carried: Carried, slot: Slot, run: Run, answer: Answer
     )
     carried.state = step(carried.state, Event.CREATED)
     bench.post(carried, move, then=lambda: bench.reach(Point.CREATED_RECORDED))
+
+
+def forget_tags(bench: Bench, assignment: Assignment) -> None:
+    """Keep, for whoever works on this server next, that it drops the tag; and tell it."""
+    store, batch = bench.durable.store, assignment.batch
+    proofs = assignment.proofs
+    store.ask(lambda: store.set_proofs(batch.base_url, proofs), lambda _result: None)
+    bench.warn(
+        f"batch {batch.name}: the server does not give the metadata {assignment.tag.name} back: a "
+        "create whose answer is lost is found again only on a thread made for its job alone"
+    )
 
 
 async def refused(bench: Bench, carried: Carried, slot: Slot, fault: Fault, answer: Answer) -> None:

@@ -91,6 +91,9 @@ async def ours(bench: Bench, carried: Carried, runs: list[Run]) -> list[Run]:
         family = [
             run for run in runs if run.tag != job.key and part_of(run.tag) == part_of(job.key)
         ]
+        if not mine and job.own_thread and not assignment.tag_seen:
+            # Nothing has shown yet that the tag comes back, and the thread is this job's alone.
+            family += [run for run in runs if run.lost_its_tag]
     else:
         mine, family = [], list(runs)
     if family:

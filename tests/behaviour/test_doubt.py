@@ -45,6 +45,37 @@ def test_a_run_whose_answer_was_lost_is_adopted_and_never_asked_for_again(stage:
     assert {row["attempts"] for row in stage.rows()} == {1}
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_where_the_tag_is_dropped_a_lost_answer_is_no_second_run(stage: Stage, own: bool) -> None:
+    lines = [*stage.lines(8), *stage.lines(6, "lost", fault="drop_after")]
+    for line in lines if own else []:
+        del line["thread_id"]
+    stage.server.set(no_tags=True)
+    try:
+        carried = stage.run(lines)
+    finally:
+        stage.server.set(no_tags=False)
+    assert len(stage.runs()) == len(lines)
+    ends = set(stage.ends().values())
+    # On a thread that others may use nobody can tell whose a run is.
+    assert ends == ({"succeeded completed"} if own else {"succeeded completed", "failed in_doubt"})
+    assert carried.exit_code == (0 if own else 1)
+    assert len([line for line in stage.warnings if "does not give the metadata" in line]) == 1
+
+
+def test_the_first_create_of_all_is_found_on_its_own_thread_where_the_tag_is_dropped(
+    stage: Stage,
+) -> None:
+    line = stage.line("first", fault="drop_after")
+    del line["thread_id"]
+    stage.server.set(no_tags=True)
+    try:
+        assert stage.run([line]).exit_code == 0
+    finally:
+        stage.server.set(no_tags=False)
+    assert len(stage.runs()) == 1
+
+
 def test_half_an_answer_is_no_answer_and_the_job_says_how_its_run_was_found(stage: Stage) -> None:
     stage.run([stage.line("half", fault="truncate")])
     with stage.runner() as runner:
