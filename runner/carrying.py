@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from functools import partial
@@ -22,6 +23,7 @@ from runner.core.growing import Growing
 from runner.core.model import JobState
 from runner.core.progress import Progress
 from runner.core.view import Pulse, View, left_s
+from runner.store.store import Store
 from runner.work.cores import cores
 from runner.work.dead_man import dead_man, is_known
 from runner.work.flow import Flow, flow_of_others, in_flight
@@ -31,6 +33,8 @@ from runner.work.processes import Fleet, tell_parent, until_orphaned
 from runner.work.queueing import Interrupted, Telling
 from runner.work.signals import interrupts
 
+SILENT_S = 5.0
+"""A look at where the work stands takes milliseconds."""
 COUNT_S = 0.5
 """So often are the failures of all processes counted where they are limited."""
 
@@ -142,7 +146,7 @@ async def work_on(
                 begun(worker)
             if feed is not None:
                 group.start_soon(_feed, parts, worker, feed)
-            group.start_soon(_report, parts, worker, batches, began)
+            group.start_soon(partial(_report, parts, worker, batches, began, every=every))
             if parts.settings.max_failures is not None and not parts.settings.child:
                 group.start_soon(_count_failures, parts, worker, batches)
             async with _helped(parts, worker, batches, feed, every=every, alone=begun is not None):
@@ -150,6 +154,8 @@ async def work_on(
             while feed is not None and feed.open:
                 await anyio.sleep(0.02)
             group.cancel_scope.cancel()
+    if every:
+        batches = parts.store.batches()
     progress = tuple(parts.store.progress(b.id) for b in batches)
     queued, elapsed_s = feed.queued if feed else None, time.monotonic() - began
     return Carried(progress, ending, queued, began_ms, elapsed_s)
@@ -291,17 +297,39 @@ async def _feed(parts: Composition, worker: Pool | Fleet, feed: Feed) -> None:
         worker.poke()
 
 
+@asynccontextmanager
+async def _silence_told(store: Store) -> AsyncIterator[None]:
+    """Tell where the database says nothing for long: a server that hangs is no error yet."""
+
+    async def tell() -> None:
+        await anyio.sleep(SILENT_S)
+        store.tell_silence()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(tell)
+        yield
+        group.cancel_scope.cancel()
+
+
 async def _report(
-    parts: Composition, worker: Pool | Fleet, batches: Sequence[Batch], began: float
+    parts: Composition,
+    worker: Pool | Fleet,
+    batches: Sequence[Batch],
+    began: float,
+    *,
+    every: bool,
 ) -> None:
     """Show where the work stands, a few times a second at most."""
-    pulses = {batch.id: Pulse() for batch in batches}
+    pulses: dict[int, Pulse] = defaultdict(Pulse)
     while True:
         await anyio.sleep(parts.talk.every_s)
-        stands = [
-            await to_thread.run_sync(partial(parts.store.progress, batch.id, brief=True))
-            for batch in batches
-        ]
+        async with _silence_told(parts.store):
+            if every:
+                batches = await to_thread.run_sync(parts.store.batches)
+            stands = [
+                await to_thread.run_sync(partial(parts.store.progress, batch.id, brief=True))
+                for batch in batches
+            ]
         flow = await _flow(parts, worker, stands)
         now = time.monotonic()
         for batch, progress in zip(batches, stands, strict=True):

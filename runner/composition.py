@@ -32,6 +32,7 @@ from runner.http.proxies import Proxies
 from runner.http.route import check_base_url
 from runner.http.sender import Sender
 from runner.simulator.started import StartedSimulator
+from runner.store.engine import FULL
 from runner.store.place import place_of
 from runner.store.store import Store
 from runner.work.budgets import Budgets
@@ -95,12 +96,17 @@ class Composition:
             self._store = Store.open(
                 self.settings.db,
                 reach=self.reach,
-                # A child meets the trouble that its parent meets, and the parent tells of it.
-                on_trouble=None if self.settings.child else self.talk.warn,
+                on_trouble=self._tell_trouble,
                 patient=self.patient,
             )
             self._stack.callback(self._store.close)
         return self._store
+
+    def _tell_trouble(self, line: str) -> None:
+        # A child meets the trouble that its parent meets, and the parent tells of it: all but the
+        # want of another connection.
+        if not self.settings.child or FULL in line:
+            self.talk.warn(line)
 
     def dialect(self, name: str | None = None, tag: str | None = None) -> Dialect:
         """The dialect of the settings, or of a batch that keeps its own (and its tag)."""
@@ -243,7 +249,9 @@ class Composition:
             yield
             return
         try:
-            simulator = StartedSimulator(memory_of(self.settings.db), self.settings.simulator)
+            simulator = StartedSimulator(
+                memory_of(self.store, self.settings.db), self.settings.simulator
+            )
         except OSError as trouble:
             raise UsageError(str(trouble), where="--simulate") from None
         with simulator:
@@ -260,18 +268,17 @@ def pasted(db: str) -> str:
         return "postgresql://***"
 
 
-def memory_of(db: str) -> str:
+def memory_of(store: Store, db: str) -> str:
     """Return the file that a rehearsal's simulator remembers its runs in: beside the database.
 
-    For one on a server it is in the working folder, named for the database, without its address.
+    For one on a server it is in the working folder, named for the database by its own id: it has
+    many addresses, and some hold a password.
     """
     place = place_of(db)
     if place.engine_name == "sqlite":
         return f"{place.label}.simulator.jsonl"
-    server = f"{place.url.host}:{place.url.port}"
-    mark = blake2b(server.encode(), digest_size=4, person=b"runner-memory").hexdigest()
     name = re.sub(r"[^A-Za-z0-9_.-]", "_", place.url.database or "postgresql")
-    return f"{name}-{mark}.simulator.jsonl"
+    return f"{name}-{store.own_id()}.simulator.jsonl"
 
 
 def policy_of(settings: Settings) -> WorkPolicy:

@@ -7,6 +7,7 @@ when it runs.
 import contextlib
 import io
 import os
+import signal
 import sys
 from typing import Annotated
 
@@ -127,6 +128,9 @@ def run() -> None:
     _hold_standard_descriptors()
     completion_init()
     loaded = Loaded()
+    # Until the work has handlers of its own, which drain: what is asked to end says so, also where
+    # it is the first process of a container, which ignores a signal without a handler.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         _refuse_what_is_no_text()
         code = app(prog_name=NAME, standalone_mode=False, obj=loaded)

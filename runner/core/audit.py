@@ -93,10 +93,19 @@ class Audited(Struct):
         ]
         told.append(
             f"{self.jobs} jobs on {self.threads} threads, {self.runs} runs on the server: "
-            + (f"{len(self.findings)} findings" if self.findings else "each job its run, no more")
+            + (
+                f"{len(self.findings)} findings"
+                if self.findings
+                else "no findings"
+                if self.unproven
+                else "each job its run, no more"
+            )
         )
         if self.unproven:
-            told.append(f"{self.unproven} jobs unproven: the server would not list their threads")
+            told.append(
+                f"{self.unproven} jobs unproven: the server would not list their threads, or lists "
+                "runs there that nothing tells apart from theirs"
+            )
         if self.possible_doubles:
             told.append(
                 f"{self.possible_doubles} jobs were sent again after a doubt: possible doubles"
@@ -132,6 +141,18 @@ def compare(thread: ThreadSeen, runs: Sequence[Run], *, tagged: bool) -> list[Fi
         findings += _denied(thread, job, known, by_id)
     findings += _strangers(thread, runs, claimed, tagged=tagged)
     return findings
+
+
+def hides_doubles(thread: ThreadSeen, runs: Sequence[Run], *, tagged: bool) -> bool:
+    """Whether a run that no row knows may be a double that nothing shows as one.
+
+    Without a tag, on a thread that others may use.
+    """
+    if tagged or any(job.own_thread for job in thread.jobs):
+        return False
+    known = {g.run_id for job in thread.jobs for g in job.generations}
+    noted = frozenset[str]().union(*(job.noted for job in thread.jobs))
+    return any(run.id not in known and run.id not in noted for run in runs)
 
 
 def standing(before: Sequence[Finding], after: Sequence[Finding]) -> list[Finding]:

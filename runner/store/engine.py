@@ -24,6 +24,9 @@ KEPT_ALIVE = {
 }
 """A connection whose other end is gone without a word is given up after 25 s (libpq's names)."""
 
+ENCODED = {"client_encoding": "utf8"}
+"""Whatever the user's or the database's own setting is: a manifest is UTF-8."""
+
 POOLED = "pooled"
 """In a PostgreSQL connection's `info`: whether something stands between it and the server."""
 
@@ -51,14 +54,18 @@ _SQLITE_TROUBLE = {
 }
 _POSTGRESQL_TROUBLE = {
     "53100": ("disk full", "free some space and give the same command"),
-    "25006": ("the database is read-only", "give the address of the primary"),
+    "25006": ("the database is read-only", "give the primary, or a user who may write"),
+    "3F000": ("there is no schema to work in", "make it, or correct the search_path"),
     "42501": ("no permission", "grant it to the user of --db"),
     "28P01": ("the password is wrong", "correct it in --db or in PGPASSWORD"),
     "28000": ("the server refuses the user", "correct --db, or the server's pg_hba.conf"),
     "3D000": ("there is no such database", "make it with createdb, or correct --db"),
 }
-_NO_RIGHT = frozenset({"42501"})
-"""Nothing that time mends, at whatever moment it is met."""
+_FORBIDDEN = frozenset({"42501", "25006"})
+"""Met by the first write of a command, nothing of it was done."""
+FULL = "takes no more connections"
+_FULL = ("too many connections", "remaining connection slots", "no more connections allowed")
+SILENT = "does not answer"
 _OPTION = "connection option"
 _REFUSALS = (
     ("no password supplied", ("the server asks for a password", "give it in PGPASSWORD")),
@@ -110,6 +117,7 @@ class Engines:
                     "prepare_threshold": None,
                     "connect_timeout": 10,
                     "application_name": "runner",
+                    **ENCODED,
                     **KEPT_ALIVE,
                 },
             )
@@ -133,6 +141,13 @@ class Engines:
         self._reading.dispose()
 
     def _connected(self, connection: "psycopg.Connection", entry: ConnectionPoolEntry) -> None:
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding != "UTF8":
+            raise UsageError(
+                f"the database's encoding is {encoding}",
+                where=self.place.label,
+                remedy="make one with the encoding UTF8",
+            )
         note_pooled(connection, entry)
         found = connection.execute(_EPOCH).fetchone()
         entry.info[EPOCH] = found[0] if found is not None else None
@@ -243,6 +258,17 @@ def is_unprepared(error: DBAPIError) -> bool:
     return sqlstate(error.orig) in _UNPREPARED
 
 
+def is_forbidden(error: DBAPIError) -> bool:
+    """Whether the server refuses to write for this user, or at all."""
+    return sqlstate(error.orig) in _FORBIDDEN
+
+
+def away(error: DBAPIError) -> str:
+    """Return what a server that is lost does, as a predicate."""
+    full = any(word in str(error.orig) for word in _FULL)
+    return FULL if full else SILENT
+
+
 def is_away(error: DBAPIError) -> bool:
     """Whether a server that was there before may come back: not a wrong name or password."""
     text = str(error.orig).lower()
@@ -257,8 +283,6 @@ def said(error: DBAPIError, place: Place, *, while_working: bool) -> RunnerError
     kind = Stopped if while_working else UsageError
     if _OPTION in str(error.orig) and not sqlstate(error.orig):
         return UsageError(quoted(str(error.orig).strip()), where=place.label, remedy="correct --db")
-    if sqlstate(error.orig) in _NO_RIGHT:
-        kind = UsageError
     trouble = _SQLITE_TROUBLE.get(sqlite_code(error.orig)) or _POSTGRESQL_TROUBLE.get(
         sqlstate(error.orig)
     )
@@ -282,6 +306,8 @@ def _unreachable(error: DBAPIError) -> tuple[str, str]:
     The driver tells it by its text alone while it connects (libpq, fe-connect.c).
     """
     text = str(error.orig)
+    if away(error) != SILENT:
+        return "the server takes no more connections", "end others, or raise its limit"
     for word, trouble in _REFUSALS:
         if word in text:
             return trouble

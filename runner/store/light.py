@@ -20,7 +20,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from runner.store.engine import KEPT_ALIVE, is_lost, note_pooled
+from runner.store.engine import ENCODED, KEPT_ALIVE, is_lost, note_pooled
 from runner.store.patience import Patience, Trouble
 from runner.store.place import Place
 from runner.store.silent import BOUNDS, end_silent, patient, waited_in_vain
@@ -172,6 +172,7 @@ def _engine(place: Place) -> Engine:
                 "prepare_threshold": None,
                 "connect_timeout": 10,
                 "application_name": "runner permits",
+                **ENCODED,
                 **KEPT_ALIVE,
             },
         )

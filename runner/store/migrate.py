@@ -3,6 +3,7 @@
 Alembic is imported only when there is something to do: that costs half a second.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -21,6 +22,9 @@ HEAD = "0003"
 NEW = "new.sqlite.sql"
 """The tables of a new SQLite database at `HEAD`, in migrations/: what the migrations come to."""
 
+_OURS = re.compile(r"\d{4}")
+"""How our revisions are named; alembic's own are twelve hexadecimal digits."""
+_TABLE = re.compile(r"CREATE TABLE (\w+)")
 _LOCK = text("SELECT pg_advisory_xact_lock(7234, 0)")
 _REVISION = text("SELECT version_num FROM alembic_version")
 
@@ -50,12 +54,25 @@ def known_revisions() -> list[str]:
 
 def refuse_newer(found: str | None, place: Place) -> None:
     """Raise `UsageError` for a database that a newer Runner, or another program, has made."""
+    if found is not None and not _OURS.fullmatch(found):
+        raise _foreign(place)
     if found is not None and found != HEAD and found not in known_revisions():
         raise UsageError(
             f"the database is from a newer Runner (revision {found}, this one knows {HEAD})",
             where=place.label,
             remedy="upgrade Runner, or give another --db",
         )
+
+
+def _foreign(place: Place) -> UsageError:
+    return UsageError(
+        "is a database of another program", where=place.label, remedy="give another --db"
+    )
+
+
+def _names() -> set[str]:
+    """Return the names of our tables: one of them that we have not made is another program's."""
+    return set(_TABLE.findall((folder() / NEW).read_text())) - {"alembic_version"}
 
 
 def upgrade(connection: Connection, place: Place, reach: Reach) -> None:
@@ -69,10 +86,8 @@ def upgrade(connection: Connection, place: Place, reach: Reach) -> None:
         connection.execute(_LOCK)
     found = revision(connection)
     refuse_newer(found, place)
-    if found is None and inspect(connection).has_table("job"):
-        raise UsageError(
-            "is a database of another program", where=place.label, remedy="give another --db"
-        )
+    if found is None and _names() & set(inspect(connection).get_table_names()):
+        raise _foreign(place)
     if found is None and place.engine_name == "sqlite":
         for statement in (folder() / NEW).read_text().split(";\n"):
             connection.exec_driver_sql(statement)

@@ -40,6 +40,8 @@ _WAIT_ANEW = (
 _DUE = text(
     "UPDATE job SET clock_not_before_ms = 1 WHERE idle_state = 0 AND clock_not_before_ms > 0"
 )
+_SET_ID = text("INSERT INTO meta (name, value) VALUES ('id', :fresh) ON CONFLICT DO NOTHING")
+_ID = text("SELECT value FROM meta WHERE name = 'id'")
 _SERVER_MS = text("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)")
 _CHECKPOINT = text("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -129,6 +131,12 @@ def after_boot(connection: Connection, boot: str, now_ms: int) -> None:
         for statement in _WAIT_ANEW:
             connection.execute(statement, {"now_ms": now_ms})
         connection.execute(_DUE)
+
+
+def own_id(connection: Connection, fresh: str) -> str:
+    """Return the database's own id; `fresh` becomes it where it has none."""
+    connection.execute(_SET_ID, {"fresh": fresh})
+    return str(connection.scalar(_ID))
 
 
 def server_offset_ms(connection: Connection, clock_ms: Callable[[], int]) -> int:

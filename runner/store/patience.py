@@ -8,13 +8,22 @@ from threading import Lock
 
 from sqlalchemy.exc import DBAPIError
 
-from runner.store.engine import is_locked, is_lost, said
+from runner.store.engine import SILENT, away, is_forbidden, is_locked, is_lost, said
 from runner.store.place import Place
 
 WARN_AFTER_S = 2.0
 GIVE_UP_AFTER_S = 120.0
 APART_S = 60.0
 """Trouble that nobody has met for so long is over: the next is another. Tries are 12 s apart."""
+
+
+SILENT_S = 3.0
+"""A statement that took so long was stopped with the server, or with us: others were too."""
+
+
+def line_of(place: Place, why: str = SILENT) -> str:
+    """Return the line that tells what is waited for."""
+    return f"{place.label} {why}; waiting up to {GIVE_UP_AFTER_S:.0f} s"
 
 
 class Trouble:
@@ -28,6 +37,8 @@ class Trouble:
         self._lock = Lock()
         self._met_at: dict[str, float] = {}
         self._told: set[str] = set()
+        self.has_written = False
+        """Whether anything was written: what the same command goes on with."""
 
     def meet(self, line: str, *, worth_telling: bool) -> None:
         """Note a try in vain, and tell its line unless it was told of the same trouble."""
@@ -41,6 +52,11 @@ class Trouble:
                 self._told.add(line)
         if telling:
             self._tell(line)
+
+    def note(self) -> None:
+        """Note, telling nothing, that the database did not answer for a while."""
+        with self._lock:
+            self._met_at[""] = time.monotonic()
 
     def met_s(self) -> float:
         """Return how many seconds ago any trouble was met; infinite for never."""
@@ -76,15 +92,15 @@ class Patience:
         locked, lost = is_locked(error), is_lost(error)
         waited_s = time.monotonic() - self._since
         if not (locked or lost) or waited_s > GIVE_UP_AFTER_S:
-            told = said(error, self._place, while_working=True)
+            begun = self._trouble.has_written or not is_forbidden(error)
+            told = said(error, self._place, while_working=begun)
             if told is None:
                 raise error
             raise told from error
         if lost or waited_s > WARN_AFTER_S:
             # A lock is met all the time where others write.
-            why = "is locked by another program" if locked else "does not answer"
-            line = f"{self._place.label} {why}; waiting up to {GIVE_UP_AFTER_S:.0f} s"
-            self._trouble.meet(line, worth_telling=waited_s > WARN_AFTER_S)
+            why = "is locked by another program" if locked else away(error)
+            self._trouble.meet(line_of(self._place, why), worth_telling=waited_s > WARN_AFTER_S)
         if locked:
             # Past the first moments the lock is no writer's: do not burn a core on it.
             self._pause(self._rng.uniform(*self._locked_s) if waited_s < 1 else 0.02)

@@ -13,6 +13,7 @@ _SHARED = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "glusterfs", "ncpfs"}
 )
 _SECRET = frozenset({"password", "sslpassword", "oauth_client_secret", "scram_client_key"})
+_SEVERAL = re.compile(r"(\w+(?:\+\w+)?://)([^@/]*@)?([^@/?,]+(?:,[^@/?,]+)+)(/[^?]*)?(?:\?(.*))?")
 _CONNINFO = re.compile(r"(?:^|\s)(?:host|hostaddr|dbname|user|password|service)\s*=")
 """How libpq's other form begins: taken for a path, its password would name a file."""
 _FORMS = "give a path, sqlite:///PATH or postgresql://USER@HOST/NAME"
@@ -55,21 +56,40 @@ def place_of(text: str) -> Place:
         kind = quoted(text.split(":", maxsplit=1)[0])
         raise UsageError(f"no such kind of database: {kind}", remedy=_FORMS)
     try:
-        url = make_url(text).set(drivername="postgresql+psycopg")
+        url = make_url(_with_hosts_apart(text)).set(drivername="postgresql+psycopg")
     except (ArgumentError, ValueError) as error:
         raise (_at_sign() if text.count("@") > 1 else _unreadable()) from error
     if "@" in (url.host or ""):
         # What stands before it is the rest of a password: not told, and no name to be looked up.
         raise _at_sign()
+    hosts = url.query.get("host", ())
+    told = ",".join([hosts] if isinstance(hosts, str) else hosts)
     plain = URL.create(
-        "postgresql", url.username, host=url.host, port=url.port, database=url.database
+        "postgresql",
+        url.username,
+        host=url.host,
+        port=url.port,
+        database=url.database,
+        query={"host": told} if told else {},
     )
     again = url.set(
         drivername="postgresql",
         query={name: "***" if name in _SECRET else value for name, value in url.query.items()},
     )
     shown = again.render_as_string(hide_password=True).replace("%2A%2A%2A", "***")
-    return Place("postgresql", url, plain.render_as_string(), None, shown)
+    label = plain.render_as_string().replace("%2F", "/").replace("%2C", ",").replace("%3A", ":")
+    return Place("postgresql", url, label, None, shown)
+
+
+def _with_hosts_apart(text: str) -> str:
+    """Return a URL of several hosts (libpq: HOST1:PORT1,HOST2:PORT2) as SQLAlchemy reads them."""
+    found = _SEVERAL.fullmatch(text)
+    if found is None:
+        return text
+    head, user, hosts, name, query = found.groups(default="")
+    each = [host if ":" in host else f"{host}:5432" for host in hosts.split(",")]
+    listed = "&".join([*(f"host={host}" for host in each), *([query] if query else [])])
+    return f"{head}{user}{name or '/'}?{listed}"
 
 
 def _at_sign() -> UsageError:

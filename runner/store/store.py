@@ -29,7 +29,7 @@ from runner.store.engine import Engines
 from runner.store.leases import Enlisted, Other, TakenOver
 from runner.store.light import LightWriter
 from runner.store.listen import Listener
-from runner.store.patience import Patience, Trouble
+from runner.store.patience import Patience, Trouble, line_of
 from runner.store.place import place_of
 from runner.store.record import Now, check
 from runner.store.taking_over import TakeOver
@@ -178,6 +178,14 @@ class Store(Commands):
     def ask(self, verb: Callable[[], T], done: Callable[[T | BaseException], None]) -> None:
         """Run a verb in the writer's thread after all that was recorded; `done` gets its end."""
         self._writer.ask(verb, done)
+
+    def tell_silence(self) -> None:
+        """Tell that the database does not answer, once while it lasts: a statement hangs."""
+        self._trouble.meet(line_of(self._engines.place), worth_telling=True)
+
+    def own_id(self) -> str:
+        """Return an id of this database, made when it is first asked for: no address tells it."""
+        return self._write(lambda connection: opening.own_id(connection, secrets.token_hex(4)))
 
     def call(self, verb: Callable[[], T]) -> T:
         """Run a verb in the writer's thread, and return or raise what it does."""
@@ -442,7 +450,8 @@ class Store(Commands):
         return self._light.run(verb, whole=whole)
 
     def _set_offset(self) -> None:
-        self._offset_ms = self._write(
+        # By a read, which a standby answers too.
+        self._offset_ms = self._read(
             lambda connection: opening.server_offset_ms(connection, self._clock.boot_ms)
         )
 

@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from runner.core.moves import ORDER, Move, Note
 from runner.core.points import Point, Reach
 from runner.store.engine import EPOCH, Engines, is_lost, is_unprepared, sqlstate
-from runner.store.patience import Patience, Trouble
+from runner.store.patience import SILENT_S, Patience, Trouble
 from runner.store.pipeline import begin, begin_in_pipeline, begun, plan_anew
 from runner.store.record import Now, write_group
 from runner.store.silent import bounds, end_silent, waited_in_vain
@@ -263,6 +263,7 @@ class Writer:
         """
         patience = Patience(self._engines.place, self._rng, self._never.wait, self._trouble)
         while True:
+            asked = time.monotonic()
             try:
                 result = self._once(verb, before, keep, pipelined=pipelined)
             except DBAPIError as error:
@@ -270,6 +271,9 @@ class Writer:
                     end_silent(self._connection)
                 patience.wait(error)
                 continue
+            self._trouble.has_written = True
+            if time.monotonic() - asked > SILENT_S:
+                self._trouble.note()
             if after is not None:
                 self._reach(after)
             return result

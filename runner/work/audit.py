@@ -15,6 +15,7 @@ from runner.core.audit import (
     ThreadSeen,
     Trouble,
     compare,
+    hides_doubles,
     standing,
 )
 from runner.core.call import Reply, Silence
@@ -124,11 +125,16 @@ async def _ask(
             return
         result.runs += len(runs)
         tagged = assignment.proofs.tags and bool(assignment.tag.name)
-        found = compare(_seen(thread), runs, tagged=tagged)
-        if found:
+        seen = _seen(thread)
+        found = compare(seen, runs, tagged=tagged)
+        hidden = hides_doubles(seen, runs, tagged=tagged)
+        if found or hidden:
             now = await to_thread.run_sync(_seen_again, store, thread)
             found = standing(found, compare(now, runs, tagged=tagged))
+            under_way = any(job.under_way for job in now.jobs)
+            hidden = hidden and not under_way and hides_doubles(now, runs, tagged=tagged)
         result.findings += found
+        result.unproven += len(thread.jobs) if hidden else 0
 
 
 async def runs_on(assignment: Assignment, thread_id: str, timeout_s: float) -> list[Run] | None:
