@@ -129,6 +129,18 @@ def test_what_workers_write_down_during_an_audit_is_no_finding(stage: Stage) -> 
     assert [audited.lines() for audited in seen if not audited.clean] == []
 
 
+def test_without_a_tag_a_run_on_a_shared_thread_that_no_row_knows_proves_nothing(
+    stage: Stage,
+) -> None:
+    assert stage.run(jobs("tagless", 2), tag="") == 0
+    assert stage.audit().clean
+    stage.server.post("/v1/threads/thread_tagless_0/runs", {"assistant_id": "asst_2"})
+    audited = stage.audit()
+    assert (audited.unproven, audited.findings) == (1, [])
+    assert not audited.clean
+    assert "each job its run" not in audited.lines()[0]
+
+
 def test_what_cannot_be_asked_is_unproven_and_not_good(stage: Stage) -> None:
     assert stage.run(jobs("mute", 2)) == 0
     stage.server.set(no_list=True)
