@@ -61,18 +61,3 @@ def test_a_file_name_that_is_no_text_is_one_line(shell: Shell, words: tuple[str,
     assert ended.err == (
         "runner: n\\xff.jsonl: is not UTF-8 text; rename the file, or give another name\n"
     )
-
-
-def test_two_signals_at_once_end_a_worker_without_a_traceback(shell: Shell) -> None:
-    slow = ("--simulate", "--simulator=--duration=60")
-    process = shell.start("run", shell.jobs(3), *slow, "--processes", "2")
-    if process.stderr is None:
-        raise TypeError("no stderr")
-    told = process.stderr.readline()
-    while "3 running" not in told:
-        assert told
-        told = process.stderr.readline()
-    process.send_signal(2)
-    process.send_signal(2)
-    _, said = process.communicate(timeout=60)
-    assert "Traceback" not in said

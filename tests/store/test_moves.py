@@ -269,6 +269,19 @@ def test_a_late_answer_is_kept_whatever_the_row_says(work: Working) -> None:
     assert store.noted(job.id, 1) == "run_late"
 
 
+def test_a_job_that_waits_though_a_run_of_it_is_known_looks_first_whoever_holds_it(
+    work: Working,
+) -> None:
+    store, job, other = work.store, work.jobs[0], work.jobs[1]
+    # A failover lost the intent: the row is as it was claimed, and the answer comes all the same.
+    assert write(store, Note(job.id, 1, 1, Evidence("noted", run_id="run_late"))) == [True]
+    assert write(store, Note(other.id, 1, 1, Evidence("noted"))) == [True]
+    assert write(store, Intend(held(job)), Intend(held(other))) == [False, True]
+    claimed = {one.id: one for one in store.claim(work.me, [Want(work.batch.id, None, 99)])}
+    again = claimed[job.id]
+    assert (again.state, again.doubted) == (JobState.QUEUED, True)
+
+
 def test_a_job_given_back_open_is_closed(work: Working) -> None:
     store, job = work.store, work.jobs[0]
     write(store, Intend(held(job)))
