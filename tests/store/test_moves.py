@@ -270,9 +270,10 @@ def test_a_late_answer_is_kept_whatever_the_row_says(work: Working) -> None:
 
 
 def test_a_job_that_waits_though_a_run_of_it_is_known_looks_first_whoever_holds_it(
-    work: Working,
+    store: Store,
 ) -> None:
-    store, job, other = work.store, work.jobs[0], work.jobs[1]
+    work = working(store, [line(1), line(2)])
+    job, other = work.jobs
     # A failover lost the intent: the row is as it was claimed, and the answer comes all the same.
     assert write(store, Note(job.id, 1, 1, Evidence("noted", run_id="run_late"))) == [True]
     assert write(store, Note(other.id, 1, 1, Evidence("noted"))) == [True]

@@ -21,7 +21,7 @@ def test_a_parent_that_ends_with_our_words_unread_is_gone_and_no_error() -> None
     ours, theirs = socket.socketpair()
     with subprocess.Popen(
         [sys.executable, "-c", WORKER],
-        stdin=theirs,
+        stdin=theirs.fileno(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
