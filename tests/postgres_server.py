@@ -1,8 +1,10 @@
 """A private PostgreSQL server for tests: found on this machine, never installed."""
 
+import contextlib
 import itertools
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -56,6 +58,21 @@ class PostgresServer:
         """Stop it; "immediate" is what a crash leaves."""
         data = str(self.folder / "data")
         self._run("pg_ctl", "-D", data, "-w", "-t", "60", "-m", mode, "stop")
+
+    def freeze(self) -> None:
+        """Stop all its processes as they are: whoever asks hears nothing, and no error either."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let them go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        pid = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for one in (pid, *map(int, children)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(one, number)
 
     def remove(self) -> None:
         """Stop it and remove all of it."""

@@ -39,7 +39,7 @@ class GenerationSeen(Struct, frozen=True):
 class JobSeenOnThread(Struct, frozen=True):
     """A job of the thread. `noted` are run ids that evidence names (doubles, late answers).
 
-    `under_way`: a living worker has a create of it open, whose run it is about to write down.
+    `under_way`: a create of it is not settled. Who works on it, or does next, finds its run.
     """
 
     job_id: int

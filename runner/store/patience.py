@@ -84,13 +84,16 @@ class Patience:
         self._rng = rng
         self._pause = pause
         self._trouble = trouble
-        self._since = time.monotonic()
+        self._since: float | None = None
         self._away_s = 0.05
 
     def wait(self, error: DBAPIError) -> None:
         """Wait before the next try; raise where it is no use, or after two minutes."""
         locked, lost = is_locked(error), is_lost(error)
-        waited_s = time.monotonic() - self._since
+        now = time.monotonic()
+        # From the first try in vain: what came before may be a stop of this process.
+        self._since = now if self._since is None else self._since
+        waited_s = now - self._since
         if not (locked or lost) or waited_s > GIVE_UP_AFTER_S:
             begun = self._trouble.has_written or not is_forbidden(error)
             told = said(error, self._place, while_working=begun)

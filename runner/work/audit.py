@@ -19,7 +19,7 @@ from runner.core.audit import (
     standing,
 )
 from runner.core.call import Reply, Silence
-from runner.core.model import Kind, Run
+from runner.core.model import JobState, Kind, Run
 from runner.dialects.dialect import UnreadableError
 from runner.http.sender import Failed, drive
 from runner.store import audit as kept
@@ -72,14 +72,12 @@ def _take(threads: Iterator[kept.ThreadSeen]) -> list[kept.ThreadSeen]:
 
 
 def _seen_again(store: Store, thread: kept.ThreadSeen) -> ThreadSeen:
-    """Return a thread as the store knows it by now; its open creates are somebody's or nobody's."""
-    now = store.audit_again(thread)
-    at_work = any(job.open for job in now.jobs) and bool(store.living())
-    return _seen(now, at_work=at_work)
+    """Return a thread as the store knows it by now."""
+    return _seen(store.audit_again(thread))
 
 
-def _seen(thread: kept.ThreadSeen, *, at_work: bool = False) -> ThreadSeen:
-    """Return a thread as the comparison takes it; `at_work`: whether any worker lives."""
+def _seen(thread: kept.ThreadSeen) -> ThreadSeen:
+    """Return a thread as the comparison takes it."""
     jobs = []
     for job in thread.jobs:
         runs = {run.generation: run for run in job.runs}
@@ -102,7 +100,7 @@ def _seen(thread: kept.ThreadSeen, *, at_work: bool = False) -> ThreadSeen:
                 generations,
                 frozenset(job.doubles) | frozenset(job.noted),
                 job.closed_ms,
-                under_way=job.open and at_work,
+                under_way=job.state is JobState.SUBMITTING,
             )
         )
     return ThreadSeen(thread.thread_id or "", tuple(jobs))

@@ -20,6 +20,7 @@ from until import until
 from work_command import WorkCommand, state_of
 
 from runner.app import Commands
+from runner.carrying import SILENT_S
 from runner.config import load
 from runner.store.patience import WARN_AFTER_S
 
@@ -97,23 +98,30 @@ def test_a_worker_frozen_past_its_lease_is_ended_and_replaced_while_another_host
     check(scene)
 
 
+@pytest.mark.parametrize("frozen", [False, True])
 def test_workers_that_lose_the_database_for_longer_than_their_lease_live_on_and_tell_it_once(
-    scene: Scene, postgres_server: PostgresServer
+    scene: Scene, postgres_server: PostgresServer, frozen: bool
 ) -> None:
     workers = [WorkCommand(scene.flags) for _ in range(2)]
     try:
         until(lambda: scene.server.audit().count("create_requests") >= 5, LIMIT_S)
         until(lambda: all(len(worker.workers) == 1 for worker in workers), LIMIT_S)
         pids = [worker.workers for worker in workers]
-        postgres_server.stop()
+        if frozen:
+            postgres_server.freeze()
+        else:
+            postgres_server.stop()
         creates = 0
         try:
             Event().wait(LEASE_S + 0.5)
             creates = scene.server.audit().count("create_requests")
             # By then each thread of each process that asks the database has met it.
-            Event().wait(2 * WARN_AFTER_S)
+            Event().wait(2 * WARN_AFTER_S + (SILENT_S if frozen else 0))
         finally:
-            postgres_server.start()
+            if frozen:
+                postgres_server.thaw()
+            else:
+                postgres_server.start()
         assert scene.server.audit().count("create_requests") == creates, "sent without a lease"
         assert [worker.workers for worker in workers] == pids
         assert [worker.end() for worker in workers] == [1, 1]
