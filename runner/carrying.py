@@ -11,7 +11,7 @@ from importlib.util import find_spec
 
 import anyio
 from anyio import to_thread
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from runner.composition import Composition, boottime, policy_of, wall_s
@@ -35,6 +35,9 @@ from runner.work.signals import interrupts
 
 SILENT_S = 5.0
 """A look at where the work stands takes milliseconds."""
+STANDS_S = 3.0
+STANDS_AGAIN_S = 60.0
+"""A batch that stands for so long, and for so long again, is looked at for what it waits for."""
 COUNT_S = 0.5
 """So often are the failures of all processes counted where they are limited."""
 
@@ -321,6 +324,7 @@ async def _report(
 ) -> None:
     """Show where the work stands, a few times a second at most."""
     pulses: dict[int, Pulse] = defaultdict(Pulse)
+    standing = Standing()
     while True:
         await anyio.sleep(parts.talk.every_s)
         async with _silence_told(parts.store):
@@ -333,6 +337,8 @@ async def _report(
         flow = await _flow(parts, worker, stands)
         now = time.monotonic()
         for batch, progress in zip(batches, stands, strict=True):
+            if standing.is_long(batch.id, progress, now):
+                await _tell_whose_turn(parts, batch)
             rate = pulses[batch.id].beat(now, progress.at_rest)
             parts.talk.tick(
                 View(
@@ -345,6 +351,34 @@ async def _report(
                     now - began,
                 )
             )
+
+
+class Standing(Struct):
+    """Since when the batches have had jobs to send and nothing under way."""
+
+    _since: dict[int, float] = field(default_factory=dict)
+
+    def is_long(self, batch_id: int, progress: Progress, now: float) -> bool:
+        """Whether a batch has stood for long now: once, and again after each further while."""
+        moving = progress.of(JobState.SUBMITTING, JobState.RUNNING)
+        if moving or not progress.of(JobState.QUEUED):
+            self._since.pop(batch_id, None)
+            return False
+        since = self._since.setdefault(batch_id, now)
+        if now - since < STANDS_S:
+            return False
+        self._since[batch_id] = now + STANDS_AGAIN_S
+        return True
+
+
+async def _tell_whose_turn(parts: Composition, batch: Batch) -> None:
+    """Tell of another batch's job that a standing batch waits for: nothing else would."""
+    found = await to_thread.run_sync(partial(parts.store.turn_elsewhere, batch.id))
+    if found is not None:
+        parts.talk.warn(
+            f"batch {batch.name}: job {found.custom_id} waits for job {found.other} of batch "
+            f"{found.batch}, which has the turn on thread {found.thread_id}: work on that batch too"
+        )
 
 
 async def _flow(parts: Composition, worker: Pool | Fleet, stands: Sequence[Progress]) -> Flow:

@@ -36,6 +36,15 @@ class WorkerSeen(Struct, frozen=True):
     started_ms: int
 
 
+class TurnElsewhere(Struct, frozen=True):
+    """A job that waits for its thread, on which a job of another batch has the turn."""
+
+    custom_id: str
+    thread_id: str
+    other: str
+    batch: str
+
+
 class Cause(Struct, frozen=True):
     """Jobs that ended badly for one cause: `code` is the error's code or the status."""
 

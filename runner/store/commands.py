@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from runner.core.errors import RunnerError
 from runner.core.model import JobState
 from runner.core.outcome import Outcome
-from runner.core.progress import Progress, WorkerSeen
+from runner.core.progress import Progress, TurnElsewhere, WorkerSeen
 from runner.store import audit, batch_scan, budgets, check, find, give_back, outcomes, reads
 from runner.store.audit import ThreadSeen
 from runner.store.budgets import Ahead, BudgetRow, Changed, Leased
@@ -150,6 +150,10 @@ class Commands(ABC):
         last cursor, and drop what was there already.
         """
         return outcomes.settled_since(self._read, batch_id, after)
+
+    def turn_elsewhere(self, batch_id: int) -> TurnElsewhere | None:
+        """Return a job of the batch that waits for a job of another batch on its thread."""
+        return self._read(lambda connection: reads.turn_elsewhere(connection, batch_id))
 
     def audit_threads(self, batch_id: int) -> Iterator[ThreadSeen]:
         """Yield what is known of the runs on each of a batch's threads."""

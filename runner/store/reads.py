@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 
 from runner.core.batch import Count
 from runner.core.errors import UsageError
-from runner.core.progress import Cause, Progress, WorkerSeen
+from runner.core.progress import Cause, Progress, TurnElsewhere, WorkerSeen
 from runner.store.columns import STATES
 
 MOST_CAUSES = 10
@@ -74,6 +74,17 @@ _WORKERS = text(
     SELECT id, host, pid, version, clock_beat_ms, started_ms, boot,
         (SELECT COUNT(*) FROM job WHERE job.worker = worker.id) AS holds
     FROM worker WHERE taken = 0 ORDER BY started_ms, id
+    """
+)
+_TURN = text(
+    """
+    SELECT n.custom_id, n.thread_id, o.custom_id AS other, b.name AS batch
+    FROM job n
+    JOIN job o ON o.origin = n.origin AND o.thread_id = n.thread_id
+    JOIN batch b ON b.id = o.batch_id
+    WHERE n.batch_id = :batch_id AND n.blocked = 1 AND n.state = 0
+    AND o.idle_state < 3 AND o.blocked = 0 AND o.own_thread = 0 AND o.batch_id <> :batch_id
+    LIMIT 1
     """
 )
 _BOOT = text("SELECT value FROM meta WHERE name = 'boot'")
@@ -169,6 +180,14 @@ def workers(connection: Connection, now_ms: int) -> tuple[WorkerSeen, ...]:
         )
         for row in connection.execute(_WORKERS)
     )
+
+
+def turn_elsewhere(connection: Connection, batch_id: int) -> TurnElsewhere | None:
+    """Return a job of the batch that waits for a job of another batch on its thread."""
+    row = connection.execute(_TURN, {"batch_id": batch_id}).one_or_none()
+    if row is None:
+        return None
+    return TurnElsewhere(row.custom_id, row.thread_id, row.other, row.batch)
 
 
 def lanes(connection: Connection, batch_id: int) -> list[int]:

@@ -61,3 +61,15 @@ def test_a_file_name_that_is_no_text_is_one_line(shell: Shell, words: tuple[str,
     assert ended.err == (
         "runner: n\\xff.jsonl: is not UTF-8 text; rename the file, or give another name\n"
     )
+
+
+def test_a_batch_that_waits_for_another_batchs_thread_says_for_which(shell: Shell) -> None:
+    for name in ("one", "two"):
+        lines = [{"custom_id": f"{name}-1", "thread_id": "thread_shared", "assistant_id": "asst_1"}]
+        queued = shell.run("queue", shell.manifest(f"{name}.jsonl", lines), "--simulate")
+        assert queued.code == 0
+    ended = shell.run("work", "--batch", "two", *SIMULATED, "--stop-after", "6")
+    assert ended.code == 3
+    told = "batch two: job two-1 waits for job one-1 of batch one, which has the turn on thread"
+    assert ended.err.count(told) == 1, ended.err
+    assert shell.run("work", *SIMULATED).code == 0
