@@ -5,11 +5,20 @@ the kernel before the answer goes out, so a SIGKILL loses nothing; a power cut m
 simulates a server, it is none). A torn last line is left out: its request was never answered.
 """
 
+import os
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 
 import msgspec
+
+if sys.platform != "win32":
+    import fcntl
+
+ENDING_S, PAUSE_S = 5.0, 0.05
+"""So long a simulator may take to end whose command was killed; looked at so often."""
 
 # "Nothing": msgspec decodes `Raw | None` as null only.
 NULL = msgspec.Raw(b"null")
@@ -88,10 +97,11 @@ class Memory:
 
 
 class Journal:
-    """The file; OSError where it cannot be opened."""
+    """The file, of this simulator alone; OSError where it cannot be opened or is another's."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._lock = _alone(path.with_name(path.name + ".lock"))
         self._file = path.open("ab", buffering=0)
         self._encode = msgspec.json.Encoder().encode
 
@@ -133,8 +143,29 @@ class Journal:
         return self._encode(line).replace(b"\n", b" ").replace(b"\r", b" ") + b"\n"
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, and let others have it."""
         self._file.close()
+        if self._lock is not None:
+            os.close(self._lock)
+
+
+def _alone(path: Path) -> int | None:
+    """Hold a lock that dies with this process; waits for one that is just ending. None: no locks."""
+    if sys.platform == "win32":
+        return None
+    number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    pause = Event()
+    for _ in range(int(ENDING_S / PAUSE_S)):
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pause.wait(PAUSE_S)
+        else:
+            return number
+    os.close(number)
+    raise OSError(
+        f"another simulator keeps its runs in {path.with_suffix('').name}: wait for its end"
+    )
 
 
 def _remember(memory: Memory, line: Line) -> None:

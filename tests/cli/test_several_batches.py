@@ -73,3 +73,22 @@ def test_a_batch_that_waits_for_another_batchs_thread_says_for_which(shell: Shel
     told = "batch two: job two-1 waits for job one-1 of batch one, which has the turn on thread"
     assert ended.err.count(told) == 1, ended.err
     assert shell.run("work", *SIMULATED).code == 0
+
+
+def test_a_second_rehearsal_of_one_database_at_a_time_is_refused(shell: Shell) -> None:
+    slow = ("--simulate", "--simulator=--duration=60")
+    first = shell.start("run", shell.jobs(3), *slow)
+    assert first.stderr is not None
+    told = first.stderr.readline()
+    while "3 running" not in told:
+        assert told
+        told = first.stderr.readline()
+    try:
+        second = shell.run("run", shell.jobs(2, "other.jsonl"), *SIMULATED)
+        assert second.code == 2
+        assert "another simulator keeps its runs in runner-simulated.db.simulator" in second.err
+    finally:
+        first.kill()
+        first.communicate(timeout=30)
+    # What was killed left nothing that is in the way.
+    assert shell.run("run", shell.jobs(2, "other.jsonl"), *SIMULATED).code == 0
