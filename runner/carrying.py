@@ -334,11 +334,12 @@ async def _report(
                 await to_thread.run_sync(partial(parts.store.progress, batch.id, brief=True))
                 for batch in batches
             ]
-        flow = await _flow(parts, worker, stands)
+            flow = await _flow(parts, worker, stands)
+            for batch, progress in zip(batches, stands, strict=True):
+                if standing.is_long(batch.id, progress, time.monotonic()):
+                    await _tell_whose_turn(parts, batch)
         now = time.monotonic()
         for batch, progress in zip(batches, stands, strict=True):
-            if standing.is_long(batch.id, progress, now):
-                await _tell_whose_turn(parts, batch)
             rate = pulses[batch.id].beat(now, progress.at_rest)
             parts.talk.tick(
                 View(
