@@ -336,7 +336,8 @@ async def _report(
             ]
             flow = await _flow(parts, worker, stands)
             for batch, progress in zip(batches, stands, strict=True):
-                if standing.is_long(batch.id, progress, time.monotonic()):
+                long = standing.is_long(batch.id, progress, time.monotonic())
+                if long and not parts.settings.child:
                     await _tell_whose_turn(parts, batch)
         now = time.monotonic()
         for batch, progress in zip(batches, stands, strict=True):

@@ -446,11 +446,9 @@ def as_variables(settings: Settings) -> dict[str, str]:
 
 
 def joined(values: Sequence[str]) -> str:
-    """Return values as one variable's text: between commas, or as JSON where one holds a comma."""
-    if all(value == value.strip() and value and "," not in value for value in values):
-        text = ",".join(values)
-        return text if not text.startswith("[") else json.dumps(list(values))
-    return json.dumps(list(values))
+    """Return values as one variable's text: between commas, or as JSON where those would not do."""
+    text = ",".join(values)
+    return text if parted(text) == tuple(values) else json.dumps(list(values))
 
 
 def parted(text: str) -> tuple[str, ...]:

@@ -65,7 +65,7 @@ _FORBIDDEN = frozenset({"42501", "25006"})
 """Met by the first write of a command, nothing of it was done."""
 FULL = "takes no more connections"
 _FULL = ("too many connections", "remaining connection slots", "no more connections allowed")
-SILENT = "does not answer"
+NO_ANSWER = "does not answer"
 _OPTION = "connection option"
 _REFUSALS = (
     ("no password supplied", ("the server asks for a password", "give it in PGPASSWORD")),
@@ -266,7 +266,7 @@ def is_forbidden(error: DBAPIError) -> bool:
 def away(error: DBAPIError) -> str:
     """Return what a server that is lost does, as a predicate."""
     full = any(word in str(error.orig) for word in _FULL)
-    return FULL if full else SILENT
+    return FULL if full else NO_ANSWER
 
 
 def is_away(error: DBAPIError) -> bool:
@@ -306,7 +306,7 @@ def _unreachable(error: DBAPIError) -> tuple[str, str]:
     The driver tells it by its text alone while it connects (libpq, fe-connect.c).
     """
     text = str(error.orig)
-    if away(error) != SILENT:
+    if away(error) != NO_ANSWER:
         return "the server takes no more connections", "end others, or raise its limit"
     for word, trouble in _REFUSALS:
         if word in text:

@@ -8,20 +8,18 @@ from threading import Lock
 
 from sqlalchemy.exc import DBAPIError
 
-from runner.store.engine import SILENT, away, is_forbidden, is_locked, is_lost, said
+from runner.store.engine import NO_ANSWER, away, is_forbidden, is_locked, is_lost, said
 from runner.store.place import Place
 
 WARN_AFTER_S = 2.0
 GIVE_UP_AFTER_S = 120.0
 APART_S = 60.0
 """Trouble that nobody has met for so long is over: the next is another. Tries are 12 s apart."""
-
-
-SILENT_S = 3.0
+STALLED_S = 3.0
 """A statement that took so long was stopped with the server, or with us: others were too."""
 
 
-def line_of(place: Place, why: str = SILENT) -> str:
+def line_of(place: Place, why: str = NO_ANSWER) -> str:
     """Return the line that tells what is waited for."""
     return f"{place.label} {why}; waiting up to {GIVE_UP_AFTER_S:.0f} s"
 

@@ -63,16 +63,13 @@ class TakeOver:
 
     def may_live(self, other: Other) -> bool:
         """Whether a worker may be at work; touches nothing."""
-        return not (other.taken or self._is_dead(other))
-
-    def _is_dead(self, other: Other) -> bool:
         here = other.boot == self._boot
-        if self._one_machine and not here:
-            return True
+        if other.taken or (self._one_machine and not here):
+            return False
         lock = Path(other.lock)
         if here and lock.exists():
-            return not locks.is_held(lock)
-        return self._is_silent(other)
+            return locks.is_held(lock)
+        return not self._is_silent(other)
 
     def _is_silent(self, other: Other) -> bool:
         """Whether a worker has said nothing for its lease though it could have."""

@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from runner.core.moves import ORDER, Move, Note
 from runner.core.points import Point, Reach
 from runner.store.engine import EPOCH, Engines, is_lost, is_unprepared, sqlstate
-from runner.store.patience import SILENT_S, Patience, Trouble
+from runner.store.patience import STALLED_S, Patience, Trouble
 from runner.store.pipeline import begin, begin_in_pipeline, begun, plan_anew
 from runner.store.record import Now, write_group
 from runner.store.silent import bounds, end_silent, waited_in_vain
@@ -272,7 +272,7 @@ class Writer:
                 patience.wait(error)
                 continue
             self._trouble.has_written = True
-            if time.monotonic() - asked > SILENT_S:
+            if time.monotonic() - asked > STALLED_S:
                 self._trouble.note()
             if after is not None:
                 self._reach(after)
@@ -363,6 +363,8 @@ class Writer:
         while True:
             try:
                 connection = self._opened()
+                if epoch is None or connection.info.get(EPOCH) != epoch:
+                    return False
                 with connection.begin():
                     end = connection.scalar(_ITS_END, {"number": number})
             except DBAPIError as again:
@@ -377,4 +379,4 @@ class Writer:
                 end_silent(connection)
                 patience.wait(error)
                 continue
-            return epoch is not None and connection.info.get(EPOCH) == epoch and end == "committed"
+            return bool(end == "committed")

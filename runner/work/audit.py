@@ -71,11 +71,6 @@ def _take(threads: Iterator[kept.ThreadSeen]) -> list[kept.ThreadSeen]:
     return list(islice(threads, CHUNK))
 
 
-def _seen_again(store: Store, thread: kept.ThreadSeen) -> ThreadSeen:
-    """Return a thread as the store knows it by now."""
-    return _seen(store.audit_again(thread))
-
-
 def _seen(thread: kept.ThreadSeen) -> ThreadSeen:
     """Return a thread as the comparison takes it."""
     jobs = []
@@ -127,7 +122,7 @@ async def _ask(
         found = compare(seen, runs, tagged=tagged)
         hidden = hides_doubles(seen, runs, tagged=tagged)
         if found or hidden:
-            now = await to_thread.run_sync(_seen_again, store, thread)
+            now = _seen(await to_thread.run_sync(store.audit_again, thread))
             found = standing(found, compare(now, runs, tagged=tagged))
             under_way = any(job.under_way for job in now.jobs)
             hidden = hidden and not under_way and hides_doubles(now, runs, tagged=tagged)

@@ -4,8 +4,6 @@ import pytest
 from cli.shell import SIMULATED, Shell
 from simulator_process import SimulatorProcess
 
-REAL = "postgresql://u:sesame@127.0.0.1:9/d"
-
 
 def test_a_rehearsal_sends_nothing_of_a_batch_that_is_none(shell: Shell) -> None:
     with SimulatorProcess("--duration", "0.05") as server:
@@ -63,12 +61,15 @@ def test_a_file_name_that_is_no_text_is_one_line(shell: Shell, words: tuple[str,
     )
 
 
-def test_a_batch_that_waits_for_another_batchs_thread_says_for_which(shell: Shell) -> None:
+@pytest.mark.parametrize("more", [(), ("--processes", "2")])
+def test_a_batch_that_waits_for_another_batchs_thread_says_for_which(
+    shell: Shell, more: tuple[str, ...]
+) -> None:
     for name in ("one", "two"):
         lines = [{"custom_id": f"{name}-1", "thread_id": "thread_shared", "assistant_id": "asst_1"}]
         queued = shell.run("queue", shell.manifest(f"{name}.jsonl", lines), "--simulate")
         assert queued.code == 0
-    ended = shell.run("work", "--batch", "two", *SIMULATED, "--stop-after", "6")
+    ended = shell.run("work", "--batch", "two", *SIMULATED, "--stop-after", "10", *more)
     assert ended.code == 3
     told = "batch two: job two-1 waits for job one-1 of batch one, which has the turn on thread"
     assert ended.err.count(told) == 1, ended.err
